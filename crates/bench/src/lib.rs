@@ -1,0 +1,1 @@
+//! Benchmarks with their yardsticks in the same binary.

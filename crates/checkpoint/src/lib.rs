@@ -1,0 +1,1 @@
+//! Pure decisions about checkpoints, restarts and recovery.

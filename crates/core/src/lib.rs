@@ -1,0 +1,20 @@
+//! The words every other crate of Highwater speaks.
+//!
+//! * [`id`]: newtypes for everything that is numbered or named and travels (jobs, operators, subtasks, attempts, checkpoints);
+//! * [`key_group`]: key groups and the formulas that assign keys to them and them to subtasks (Flink's rule);
+//! * [`frame`]: the envelope of every byte sequence that goes to storage: magic, version, length, checksum;
+//! * [`clock`]: the one door through which time comes in, so that a run can be replayed;
+//! * [`error`]: one error type whose kind tells the caller what to do.
+//!
+//! This crate does no I/O and starts no thread.
+
+pub mod clock;
+pub mod error;
+pub mod frame;
+pub mod id;
+pub mod key_group;
+
+pub use clock::{Clock, SystemClock};
+pub use error::{BoxError, Error, ErrorKind, Result};
+pub use id::{AttemptId, CheckpointId, JobName, OperatorUid, Parallelism, ProcessIndex, SubtaskIndex, TaskId};
+pub use key_group::{KeyGroup, KeyGroupRange, KeyHash, MaxParallelism};

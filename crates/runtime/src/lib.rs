@@ -1,0 +1,1 @@
+//! Operators, exchange, worker loop and driver on timely dataflow.

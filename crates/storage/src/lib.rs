@@ -1,0 +1,1 @@
+//! Where snapshots go: local file system and memory.

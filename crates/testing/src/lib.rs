@@ -1,0 +1,1 @@
+//! Fault injection and harnesses for testing jobs and storages.
