@@ -1,0 +1,181 @@
+//! The settings of a job, and the one command line that every job has.
+//!
+//! Each setting has one name, written with hyphens, and can come from four sources. The first that gives it wins:
+//!
+//! 1. the command line: `--checkpoint-interval 1s`;
+//! 2. the settings file, TOML, named by `--config FILE`: `checkpoint-interval = "1s"`;
+//! 3. the environment: `HIGHWATER_CHECKPOINT_INTERVAL=1s`, where an empty variable counts as not set;
+//! 4. the defaults: [`Settings::default`], or those of the program.
+//!
+//! A program flattens [`JobArgs`] into its own arguments, and gets the [`Settings`] by [`JobArgs::resolve`]:
+//!
+//! ```
+//! use clap::Parser;
+//! use highwater::settings::JobArgs;
+//!
+//! #[derive(Parser)]
+//! struct Args {
+//!     /// The log to read.
+//!     #[arg(long)]
+//!     input: String,
+//!     #[command(flatten)]
+//!     job: JobArgs,
+//! }
+//!
+//! let args = Args::parse_from(["job", "--input", "access.log", "--workers", "4", "--checkpoint-interval", "500ms"]);
+//! let settings = args.job.resolve()?;
+//! assert_eq!(settings.workers.get(), 4);
+//! assert_eq!(settings.checkpoint.interval, Some(std::time::Duration::from_millis(500)));
+//! # Ok::<(), highwater_core::Error>(())
+//! ```
+//!
+//! Invariants:
+//!
+//! * a value means the same in every source: each source yields text, and one parser per setting reads it;
+//! * nothing that was given is passed over: what no setting is named after, or what its setting cannot be, is refused with
+//!   the place it was given at, unless a source before it gave that setting too.
+
+mod args;
+mod file;
+mod key;
+mod restart;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::num::NonZeroUsize;
+
+use highwater_checkpoint::{CheckpointConfig, RestartStrategy};
+use highwater_core::{Error, JobName, MaxParallelism, ProcessIndex, Result};
+
+pub use args::JobArgs;
+use key::Key;
+use sources::Sources;
+
+/// How one run of a job is set up. Plain data: resolved from [`JobArgs`], or filled in by a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Worker threads of each process. By default one per core.
+    pub workers: NonZeroUsize,
+    /// The number of key groups; `None` derives it from the parallelism by [`MaxParallelism::default_for`].
+    pub max_parallelism: Option<MaxParallelism>,
+    /// Which of [`hosts`](Self::hosts) this process is.
+    pub process: ProcessIndex,
+    /// `host:port` of every process of the job, in the same order in each of them; empty for a job of one process.
+    pub hosts: Vec<String>,
+    /// Takes the place of the name that the program gives its job.
+    pub job_name: Option<JobName>,
+    /// Path or URI of where checkpoints are written and looked for at the start.
+    pub checkpoint_dir: Option<String>,
+    /// When checkpoints are taken, and what is tolerated.
+    pub checkpoint: CheckpointConfig,
+    /// Whether and when the job runs again after a failure; `None` leaves it to [`RestartStrategy::default_for`].
+    pub restart_strategy: Option<RestartStrategy>,
+    /// Start without state although the checkpoint directory holds a checkpoint.
+    pub fresh: bool,
+    /// Path or URI of the snapshot to start from, instead of the newest checkpoint.
+    pub restore: Option<String>,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            max_parallelism: None,
+            process: ProcessIndex(0),
+            hosts: Vec::new(),
+            job_name: None,
+            checkpoint_dir: None,
+            checkpoint: CheckpointConfig::default(),
+            restart_strategy: None,
+            fresh: false,
+            restore: None,
+            log_format: LogFormat::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The restart strategy: the one that is set, else exponential delay for a job that takes periodic checkpoints, and
+    /// none for one that does not.
+    pub fn restart_strategy(&self) -> RestartStrategy {
+        self.restart_strategy.clone().unwrap_or_else(|| RestartStrategy::default_for(&self.checkpoint))
+    }
+
+    /// Every setting from the first source that gives it, else from `defaults`.
+    fn merge(sources: &Sources<'_>, defaults: Settings) -> Result<Self> {
+        let settings = Settings {
+            workers: sources.parse(Key::Workers, defaults.workers, value::count)?,
+            max_parallelism: sources.parse(Key::MaxParallelism, defaults.max_parallelism, value::max_parallelism)?,
+            process: sources.parse(Key::Process, defaults.process, value::process)?,
+            hosts: sources.parse(Key::Hosts, defaults.hosts, value::hosts)?,
+            job_name: sources.parse(Key::JobName, defaults.job_name, value::job_name)?,
+            checkpoint_dir: sources.parse(Key::CheckpointDir, defaults.checkpoint_dir, value::location)?,
+            checkpoint: Self::merge_checkpoint(sources, defaults.checkpoint)?,
+            restart_strategy: sources
+                .parse(Key::RestartStrategy, defaults.restart_strategy, |text| restart::parse(text).map(Some))?,
+            fresh: sources.parse(Key::Fresh, defaults.fresh, value::switch)?,
+            restore: sources.parse(Key::Restore, defaults.restore, value::location)?,
+            log_format: sources.parse(Key::LogFormat, defaults.log_format, value::log_format)?,
+        };
+        settings.check(sources)?;
+        Ok(settings)
+    }
+
+    fn merge_checkpoint(sources: &Sources<'_>, defaults: CheckpointConfig) -> Result<CheckpointConfig> {
+        Ok(CheckpointConfig {
+            interval: sources.parse(Key::CheckpointInterval, defaults.interval, value::interval)?,
+            mode: sources.parse(Key::CheckpointMode, defaults.mode, value::checkpoint_mode)?,
+            timeout: sources.parse(Key::CheckpointTimeout, defaults.timeout, value::time_above_zero)?,
+            min_pause: sources.parse(Key::CheckpointMinPause, defaults.min_pause, value::time)?,
+            max_concurrent: sources.parse(
+                Key::MaxConcurrentCheckpoints,
+                defaults.max_concurrent,
+                value::number_above_zero,
+            )?,
+            tolerable_failures: sources.parse(
+                Key::TolerableFailedCheckpoints,
+                defaults.tolerable_failures,
+                value::number,
+            )?,
+            retained: sources.parse(Key::RetainedCheckpoints, defaults.retained, value::number_above_zero)?,
+        })
+    }
+
+    /// What no setting can tell by itself.
+    fn check(&self, sources: &Sources<'_>) -> Result<()> {
+        let place = |key| sources.place(key);
+        if self.fresh && self.restore.is_some() {
+            return Err(Error::settings(format!(
+                "{} and {} exclude each other: start without state, or from that snapshot",
+                place(Key::Fresh),
+                place(Key::Restore)
+            )));
+        }
+        let ProcessIndex(process) = self.process;
+        // A job without hosts is one process.
+        if process as usize >= self.hosts.len().max(1) {
+            return Err(Error::settings(format!(
+                "{} is {process}, but {} lists {} processes, counted from 0: give every process of the job the same hosts",
+                place(Key::Process),
+                place(Key::Hosts),
+                self.hosts.len()
+            )));
+        }
+        self.checkpoint.validate()?;
+        self.restart_strategy().validate()
+    }
+}

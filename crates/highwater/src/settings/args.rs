@@ -1,0 +1,159 @@
+//! The command line that every job has.
+
+use highwater_core::Result;
+
+use super::Settings;
+use super::key::Key;
+use super::sources::{self, Sources};
+
+/// Set on each argument: set for all at once, it would take in what a program declares after flattening them.
+const HEADING: &str = "Job options";
+
+/// The arguments of a job, for `#[command(flatten)]`.
+///
+/// Values are kept as text and read when they are [resolved](Self::resolve), by the same parsers as those of the other
+/// sources. The help states the defaults of [`Settings::default`].
+#[derive(Clone, Debug, Default, clap::Args)]
+// Else the line above would describe every program that has no description of its own.
+#[command(about = None, long_about = None)]
+pub struct JobArgs {
+    /// Worker threads of each process (default: one per core)
+    #[arg(long, help_heading = HEADING, value_name = "COUNT")]
+    pub workers: Option<String>,
+
+    /// Number of key groups, the upper bound on the parallelism; fixed as long as state is kept (default: 1.5 times the
+    /// parallelism, rounded up to a power of two, at least 128)
+    #[arg(long, help_heading = HEADING, value_name = "COUNT")]
+    pub max_parallelism: Option<String>,
+
+    /// Which of the hosts this process is, counted from 0 (default: 0)
+    #[arg(long, help_heading = HEADING, value_name = "INDEX")]
+    pub process: Option<String>,
+
+    /// Every process of the job, separated by commas, the same list in each of them (default: one process)
+    #[arg(long, help_heading = HEADING, value_name = "HOST:PORT,...")]
+    pub hosts: Option<String>,
+
+    /// Name of the job, which is also its folder in the checkpoint directory (default: the program's name for it)
+    #[arg(long, help_heading = HEADING, value_name = "NAME")]
+    pub job_name: Option<String>,
+
+    /// Where checkpoints are written, and looked for at the start: a path or URI (default: nowhere)
+    #[arg(long, help_heading = HEADING, value_name = "DIR")]
+    pub checkpoint_dir: Option<String>,
+
+    /// Time from one checkpoint to the next, like 500ms, 10s or 1m30s; off for none (default: off)
+    #[arg(long, help_heading = HEADING, value_name = "TIME")]
+    pub checkpoint_interval: Option<String>,
+
+    /// How often a restored state counts each record: exactly-once or at-least-once (default: exactly-once)
+    #[arg(long, help_heading = HEADING, value_name = "MODE")]
+    pub checkpoint_mode: Option<String>,
+
+    /// Time after which a checkpoint that is not complete is given up (default: 10m)
+    #[arg(long, help_heading = HEADING, value_name = "TIME")]
+    pub checkpoint_timeout: Option<String>,
+
+    /// Least time from the end of one checkpoint to the start of the next (default: 0s)
+    #[arg(long, help_heading = HEADING, value_name = "TIME")]
+    pub checkpoint_min_pause: Option<String>,
+
+    /// How many checkpoints may be under way at once (default: 1)
+    #[arg(long, help_heading = HEADING, value_name = "COUNT")]
+    pub max_concurrent_checkpoints: Option<String>,
+
+    /// How many checkpoints in a row may fail before the job fails (default: 0)
+    #[arg(long, help_heading = HEADING, value_name = "COUNT")]
+    pub tolerable_failed_checkpoints: Option<String>,
+
+    /// How many completed checkpoints are kept (default: 1)
+    #[arg(long, help_heading = HEADING, value_name = "COUNT")]
+    pub retained_checkpoints: Option<String>,
+
+    /// What to do when the job fails: none, fixed-delay, exponential-delay or failure-rate (default: exponential-delay if
+    /// there is a checkpoint interval, else none)
+    ///
+    /// Parameters follow a colon; those left out have these values:
+    ///
+    /// fixed-delay:attempts=1,delay=1s
+    ///
+    /// exponential-delay:initial=1s,multiplier=1.5,max=1m,reset-after=1h,jitter=0.1 and, without limit if left out,
+    /// attempts=10
+    ///
+    /// failure-rate:max=1,interval=1m,delay=1s
+    #[arg(long, help_heading = HEADING, value_name = "STRATEGY")]
+    pub restart_strategy: Option<String>,
+
+    /// Start without state although the checkpoint directory holds a checkpoint (default: false)
+    #[arg(long, help_heading = HEADING, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fresh: Option<String>,
+
+    /// The snapshot to start from: a path or URI (default: the newest valid one in the checkpoint directory)
+    #[arg(long, help_heading = HEADING, value_name = "PATH")]
+    pub restore: Option<String>,
+
+    /// How log lines are written: text or json (default: text)
+    #[arg(long, help_heading = HEADING, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// TOML file with any of these settings, named as here without the hyphens in front (default: none)
+    ///
+    /// The command line wins over the file, and the file over environment variables, which are named like
+    /// HIGHWATER_CHECKPOINT_INTERVAL.
+    #[arg(long, help_heading = HEADING, value_name = "FILE")]
+    pub config: Option<String>,
+}
+
+impl JobArgs {
+    /// The settings: from these arguments, then the settings file, then this process's environment, then
+    /// [`Settings::default`].
+    ///
+    /// # Errors
+    /// Of kind [`Settings`](highwater_core::ErrorKind::Settings), naming the setting, what was given and where, and what to
+    /// give instead: if a source names an unknown setting, a value is not one, or two exclude each other.
+    pub fn resolve(&self) -> Result<Settings> {
+        self.resolve_over(Settings::default())
+    }
+
+    /// Like [`resolve`](Self::resolve), for a program with `defaults` of its own.
+    ///
+    /// # Errors
+    /// Those of [`resolve`](Self::resolve).
+    pub fn resolve_over(&self, defaults: Settings) -> Result<Settings> {
+        let environment = sources::environment()?;
+        self.resolve_with(defaults, &|name| environment.get(name).cloned())
+    }
+
+    /// Like [`resolve_over`](Self::resolve_over), with `environment` in place of the process's: what a test calls.
+    ///
+    /// # Errors
+    /// Those of [`resolve`](Self::resolve).
+    pub fn resolve_with(&self, defaults: Settings, environment: &dyn Fn(&str) -> Option<String>) -> Result<Settings> {
+        Settings::merge(&Sources::open(self, environment)?, defaults)
+    }
+
+    /// What these arguments give for `key`.
+    pub(super) fn text(&self, key: Key) -> Option<&str> {
+        let text = match key {
+            Key::Workers => &self.workers,
+            Key::MaxParallelism => &self.max_parallelism,
+            Key::Process => &self.process,
+            Key::Hosts => &self.hosts,
+            Key::JobName => &self.job_name,
+            Key::CheckpointDir => &self.checkpoint_dir,
+            Key::CheckpointInterval => &self.checkpoint_interval,
+            Key::CheckpointMode => &self.checkpoint_mode,
+            Key::CheckpointTimeout => &self.checkpoint_timeout,
+            Key::CheckpointMinPause => &self.checkpoint_min_pause,
+            Key::MaxConcurrentCheckpoints => &self.max_concurrent_checkpoints,
+            Key::TolerableFailedCheckpoints => &self.tolerable_failed_checkpoints,
+            Key::RetainedCheckpoints => &self.retained_checkpoints,
+            Key::RestartStrategy => &self.restart_strategy,
+            Key::Fresh => &self.fresh,
+            Key::Restore => &self.restore,
+            Key::LogFormat => &self.log_format,
+            Key::Config => &self.config,
+        };
+        text.as_deref()
+    }
+}

@@ -1,0 +1,177 @@
+//! Reading single values. An error says what to give instead; where the value came from, the caller adds.
+//!
+//! Times are written as whole numbers with units, `500ms`, `10s`, `1m30s`, `2h`, `1d`: a number without a unit is refused,
+//! because milliseconds and seconds are too easily mistaken for each other.
+
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+use highwater_checkpoint::CheckpointingMode;
+use highwater_core::{JobName, MaxParallelism, ProcessIndex};
+
+use super::LogFormat;
+
+/// A value, or what to give instead.
+pub(super) type Parsed<T> = Result<T, Cow<'static, str>>;
+
+const TIME: &str = "give a time with its unit, like 500ms, 10s, 1m30s, 2h or 1d";
+const TIME_ABOVE_ZERO: &str = "give a time above 0 with its unit, like 500ms, 10s, 1m30s, 2h or 1d";
+const NUMBER: &str = "give a whole number from 0 to 4294967295";
+const NUMBER_ABOVE_ZERO: &str = "give a whole number from 1 to 4294967295";
+
+pub(super) fn count(text: &str) -> Parsed<NonZeroUsize> {
+    text.parse().map_err(|_| "give a whole number above 0".into())
+}
+
+pub(super) fn number(text: &str) -> Parsed<u32> {
+    text.parse().map_err(|_| NUMBER.into())
+}
+
+pub(super) fn number_above_zero(text: &str) -> Parsed<u32> {
+    text.parse().ok().filter(|number| *number > 0).ok_or(NUMBER_ABOVE_ZERO.into())
+}
+
+pub(super) fn fraction(text: &str) -> Parsed<f64> {
+    text.parse().map_err(|_| "give a number like 0.5".into())
+}
+
+pub(super) fn process(text: &str) -> Parsed<ProcessIndex> {
+    number(text).map(ProcessIndex)
+}
+
+pub(super) fn max_parallelism(text: &str) -> Parsed<Option<MaxParallelism>> {
+    let parsed = text.parse().ok().and_then(|count| MaxParallelism::new(count).ok());
+    parsed.map(Some).ok_or_else(|| format!("give a whole number from 1 to {}", MaxParallelism::UPPER_BOUND).into())
+}
+
+pub(super) fn job_name(text: &str) -> Parsed<Option<JobName>> {
+    JobName::parse(text).map(Some).map_err(|error| error.message().to_string().into())
+}
+
+pub(super) fn location(text: &str) -> Parsed<Option<String>> {
+    if text.trim().is_empty() { Err("give a path or URI".into()) } else { Ok(Some(text.to_string())) }
+}
+
+pub(super) fn switch(text: &str) -> Parsed<bool> {
+    text.parse().map_err(|_| "give true or false".into())
+}
+
+pub(super) fn checkpoint_mode(text: &str) -> Parsed<CheckpointingMode> {
+    match text {
+        "exactly-once" => Ok(CheckpointingMode::ExactlyOnce),
+        "at-least-once" => Ok(CheckpointingMode::AtLeastOnce),
+        _ => Err("give exactly-once or at-least-once".into()),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("give text or json".into()),
+    }
+}
+
+/// A list of `host:port`, separated by commas. The empty list takes back one from a later source.
+pub(super) fn hosts(text: &str) -> Parsed<Vec<String>> {
+    let mut hosts = Vec::new();
+    if text.trim().is_empty() {
+        return Ok(hosts);
+    }
+    for host in text.split(',').map(str::trim) {
+        let port = host.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
+        if port.is_none_or(|port: u16| port == 0) {
+            return Err(format!("{host:?} is not host:port with a port from 1 to 65535").into());
+        }
+        if hosts.iter().any(|other| other == host) {
+            return Err(format!("{host:?} is in the list twice").into());
+        }
+        hosts.push(host.to_string());
+    }
+    Ok(hosts)
+}
+
+/// A time above zero, or `off`.
+pub(super) fn interval(text: &str) -> Parsed<Option<Duration>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    time_above_zero(text).map(Some).map_err(|why| format!("{why}, or off").into())
+}
+
+pub(super) fn time_above_zero(text: &str) -> Parsed<Duration> {
+    time(text).ok().filter(|time| !time.is_zero()).ok_or(TIME_ABOVE_ZERO.into())
+}
+
+pub(super) fn time(text: &str) -> Parsed<Duration> {
+    sum_of_terms(text).ok_or(TIME.into())
+}
+
+/// The sum of a time's terms. `None` if it is malformed or too large.
+fn sum_of_terms(text: &str) -> Option<Duration> {
+    let mut sum = None;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, after) = split_where(rest, |c| !c.is_ascii_digit());
+        let (unit, after) = split_where(after, |c| c.is_ascii_digit());
+        let ms_per_unit = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        let term = u64::from_str(number).ok()?.checked_mul(ms_per_unit)?;
+        sum = Some(term.checked_add(sum.unwrap_or(0))?);
+        rest = after;
+    }
+    sum.map(Duration::from_millis)
+}
+
+fn split_where(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(ends).unwrap_or(text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_sums_of_numbers_with_units() {
+        for (text, ms) in [
+            ("0s", 0),
+            ("500ms", 500),
+            ("1s", 1_000),
+            ("2m", 120_000),
+            ("1m30s", 90_000),
+            ("1h1ms", 3_600_001),
+            ("2d", 172_800_000),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_that_are_not_clear_are_refused() {
+        for text in
+            ["", "5", "s", "1.5s", "-1s", "+1s", "1 s", "1sec", "1s5", "1µs", "１s", "99999999999999999d", "off"]
+        {
+            assert_eq!(time(text), Err(TIME.into()), "{text}");
+        }
+        assert_eq!(time_above_zero("0ms"), Err(TIME_ABOVE_ZERO.into()));
+    }
+
+    #[test]
+    fn a_sum_that_is_too_large_is_refused() {
+        assert_eq!(time(&format!("{}ms1ms", u64::MAX)), Err(TIME.into()));
+    }
+
+    #[test]
+    fn hosts_are_told_apart_from_what_only_looks_like_them() {
+        assert_eq!(hosts("a:1, [::1]:2"), Ok(vec!["a:1".to_string(), "[::1]:2".to_string()]));
+        assert_eq!(hosts(" "), Ok(Vec::new()));
+    }
+}
