@@ -1,1 +1,33 @@
-//! Where snapshots go: local file system and memory.
+//! Where snapshots go: the local file system and memory.
+//!
+//! From the bottom up:
+//!
+//! * [`disk`]: the few file-system primitives that everything durable is built from, with the rules of durability;
+//! * [`checkpoint_storage`]: what a job asks of the place its checkpoints lie in, kept by [`local`] and [`memory`];
+//! * [`job_store`]: one job's folder in such a place, whose names are all built in [`layout`];
+//! * [`lock`]: two runs of one job never share a folder;
+//! * [`backend`]: from what a user writes (`file:///checkpoints`) to a storage;
+//! * [`conformance`]: the suite that every implementation of the two traits runs.
+//!
+//! Invariant I3 rests here: a checkpoint exists once its `_metadata` exists, and an operation that *may* have happened
+//! is never treated as one that did not ([`error::Outcome`]).
+
+pub mod backend;
+pub mod checkpoint_storage;
+pub mod conformance;
+pub mod disk;
+pub mod error;
+pub mod job_store;
+pub mod layout;
+pub mod local;
+pub mod lock;
+pub mod memory;
+
+pub use backend::open_uri;
+pub use checkpoint_storage::{CheckpointStorage, Entry, SnapshotWriter};
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use error::{Error, Outcome, Result, What};
+pub use job_store::{CheckpointAt, CheckpointDir, JobStore};
+pub use local::LocalStorage;
+pub use lock::Lock;
+pub use memory::MemoryStorage;

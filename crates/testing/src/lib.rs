@@ -1,1 +1,13 @@
 //! Fault injection and harnesses for testing jobs and storages.
+//!
+//! * [`disk`]: a file system in memory that can lose power at any sync;
+//! * [`faults`]: a checkpoint storage whose calls fail on request, with all four outcomes a remote call can have;
+//! * [`random`]: the one source of randomness, so that a run is replayed from its seed.
+
+pub mod disk;
+pub mod faults;
+pub mod random;
+
+pub use disk::{SimulatedDisk, SyncEffect};
+pub use faults::{Call, Fate, FaultyStorage};
+pub use random::Random;

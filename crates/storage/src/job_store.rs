@@ -1,0 +1,161 @@
+//! One job's folder in a checkpoint storage.
+//!
+//! A checkpoint is written in the order *folder, data, `_metadata`* and deleted in the order *`_metadata`, the rest*,
+//! each step durable before the next. So at any moment, also after any crash:
+//!
+//! * I3: a checkpoint with a `_metadata` has all its files, whole;
+//! * a folder without `_metadata` is garbage of a checkpoint that was never completed or is being discarded.
+
+use std::sync::Arc;
+
+use highwater_core::{CheckpointId, JobName};
+
+use crate::checkpoint_storage::{CheckpointStorage, SnapshotWriter};
+use crate::disk::unless_not_found;
+use crate::error::{Error, Outcome, Result, What};
+use crate::layout::{self, Layout, METADATA};
+use crate::lock::Lock;
+
+/// The checkpoints of one job. A clone is another handle to the same folder.
+#[derive(Clone, Debug)]
+pub struct JobStore {
+    storage: Arc<dyn CheckpointStorage>,
+    layout: Layout,
+}
+
+/// Which checkpoint to read: one of this job by its id, or any by its folder in the storage (`visitors/chk-7`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointAt<'a> {
+    /// A checkpoint of this job.
+    Id(CheckpointId),
+    /// A folder in the same storage: another job's checkpoint, or a savepoint.
+    Dir(&'a str),
+}
+
+impl From<CheckpointId> for CheckpointAt<'_> {
+    fn from(id: CheckpointId) -> Self {
+        CheckpointAt::Id(id)
+    }
+}
+
+impl<'a> From<&'a str> for CheckpointAt<'a> {
+    fn from(dir: &'a str) -> Self {
+        CheckpointAt::Dir(dir)
+    }
+}
+
+/// A folder of a checkpoint, as found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointDir {
+    /// Which checkpoint.
+    pub id: CheckpointId,
+    /// Whether it exists in the sense of I3. If not, its id is taken all the same.
+    pub has_metadata: bool,
+}
+
+impl JobStore {
+    /// The folder of `job`, created if missing.
+    pub fn open(storage: Arc<dyn CheckpointStorage>, job: JobName) -> Result<Self> {
+        let layout = Layout::new(job);
+        storage.create_dir(&layout.job())?;
+        storage.create_dir(&layout.shared())?;
+        storage.create_dir(&layout.taskowned())?;
+        Ok(JobStore { storage, layout })
+    }
+
+    /// Keeps every other run of this job out for as long as the lock lives. Whoever writes must hold it.
+    pub fn lock(&self) -> Result<Lock> {
+        self.storage.lock(&self.layout.job())
+    }
+
+    /// Creates the folder of checkpoint `id`. Safe to repeat; [`What::AlreadyExists`] if that checkpoint was completed.
+    pub fn locate(&self, id: CheckpointId) -> Result<()> {
+        let dir = self.layout.checkpoint(id);
+        self.storage.create_dir(&dir)?;
+        if self.has_metadata(id)? {
+            return Err(Error::new(
+                What::AlreadyExists,
+                Outcome::DidNotHappen,
+                "begin the checkpoint",
+                self.path_of(id),
+            ));
+        }
+        tracing::debug!(checkpoint = id.0, path = %self.path_of(id), "checkpoint located");
+        Ok(())
+    }
+
+    /// Begins the data file of a worker; its name is [`layout::data_name`].
+    pub fn create_data(&self, id: CheckpointId, worker: u32) -> Result<Box<dyn SnapshotWriter>> {
+        self.storage.create(&join(&self.layout.checkpoint(id), &layout::data_name(worker)))
+    }
+
+    /// Makes checkpoint `id` exist. Every file that `metadata` refers to must be finished.
+    ///
+    /// After [`Outcome::MayHaveHappened`] the checkpoint must be treated as one that may exist: not discarded, its id
+    /// not used again.
+    pub fn publish_metadata(&self, id: CheckpointId, metadata: &[u8]) -> Result<()> {
+        self.storage.publish(&join(&self.layout.checkpoint(id), METADATA), metadata)
+    }
+
+    /// The `_metadata` of a checkpoint, unverified; [`What::NotFound`] if it does not exist.
+    pub fn read_metadata<'a>(&self, at: impl Into<CheckpointAt<'a>>) -> Result<Vec<u8>> {
+        self.storage.read(&join(&self.dir(at.into()), METADATA))
+    }
+
+    /// `len` bytes from `offset` of a checkpoint's file, unverified.
+    pub fn read_block<'a>(
+        &self,
+        at: impl Into<CheckpointAt<'a>>,
+        file: &str,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<u8>> {
+        self.storage.read_range(&join(&self.dir(at.into()), file), offset, len)
+    }
+
+    /// Every folder of a checkpoint, oldest id first.
+    pub fn checkpoints(&self) -> Result<Vec<CheckpointDir>> {
+        let mut found = Vec::new();
+        for entry in self.storage.list(&self.layout.job())?.into_iter().filter(|entry| entry.is_dir) {
+            if let Some(id) = layout::parse_checkpoint_name(&entry.name) {
+                found.push(CheckpointDir { id, has_metadata: self.has_metadata(id)? });
+            }
+        }
+        found.sort_by_key(|checkpoint| checkpoint.id);
+        Ok(found)
+    }
+
+    /// Deletes a checkpoint, completed or not. Not there is Ok, and so it is safe to repeat.
+    ///
+    /// Whatever its outcome, the checkpoint must not be relied upon afterwards.
+    pub fn discard(&self, id: CheckpointId) -> Result<()> {
+        let dir = self.layout.checkpoint(id);
+        // First, and durably: a crash between the two must not leave a `_metadata` without its data.
+        self.storage.remove_file(&join(&dir, METADATA))?;
+        self.storage.remove_dir_all(&dir)?;
+        tracing::debug!(checkpoint = id.0, path = %self.path_of(id), "checkpoint discarded");
+        Ok(())
+    }
+
+    /// Where checkpoint `id` lies, for people: `file:///checkpoints/visitors/chk-7`.
+    pub fn path_of(&self, id: CheckpointId) -> String {
+        join(&self.storage.uri(), &self.layout.checkpoint(id))
+    }
+
+    fn dir(&self, at: CheckpointAt<'_>) -> String {
+        match at {
+            CheckpointAt::Id(id) => self.layout.checkpoint(id),
+            CheckpointAt::Dir(dir) => dir.to_owned(),
+        }
+    }
+
+    /// A folder that is gone has none: another process may be discarding it while this one looks.
+    fn has_metadata(&self, id: CheckpointId) -> Result<bool> {
+        let entries = unless_not_found(self.storage.list(&self.layout.checkpoint(id)))?.unwrap_or_default();
+        Ok(entries.iter().any(|entry| entry.name == METADATA && !entry.is_dir))
+    }
+}
+
+fn join(dir: &str, name: &str) -> String {
+    format!("{dir}/{name}")
+}
