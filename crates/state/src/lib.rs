@@ -1,1 +1,34 @@
 //! What a user declares as state, how it is encoded, and the table that holds it.
+//!
+//! * [`data`]: values that can be stored and sent, and their canonical encoding;
+//! * [`key`]: values a stream can be partitioned by;
+//! * [`schema`]: the shape of what is stored, and where two shapes differ;
+//! * [`keyed`]: the state of one key, as a struct of states.
+//!
+//! This crate does no I/O and starts no thread.
+
+// The derives name this crate as its users do, also in its own unit tests.
+#[cfg(test)]
+extern crate self as highwater_state;
+
+pub mod data;
+pub mod key;
+pub mod keyed;
+pub mod schema;
+
+pub use data::{Data, DecodeError};
+pub use key::Key;
+pub use keyed::{KeyedState, ListState, MapState, Plain, State, ValueState};
+pub use schema::{Schema, StateSchema};
+
+/// Implements [`Data`](trait@Data) for a struct or an enum whose fields are all `Data`.
+///
+/// A struct is encoded as its fields in the order they are declared, an enum as one byte with the index of the variant
+/// and then the variant's fields. Type parameters must be `Data` themselves. `#[data(crate = "path")]` names this crate
+/// where it is only reachable under another path.
+pub use highwater_state_derive::Data;
+
+/// Implements [`KeyedState`](trait@KeyedState) and `Default` for a struct whose fields are all states.
+///
+/// `#[state(crate = "path")]` names this crate where it is only reachable under another path.
+pub use highwater_state_derive::KeyedState;
