@@ -88,14 +88,21 @@ pub enum Frontier {
 }
 
 impl Frontier {
-    /// Reads the marks of one or more input frontiers.
+    /// Reads the marks of an input frontier.
     pub fn of<'a>(marks: impl IntoIterator<Item = &'a Mark>) -> Self {
-        marks.into_iter().fold(Frontier::Closed, |frontier, mark| match frontier {
-            Frontier::Closed => Frontier::Open { epoch: mark.epoch, watermark: mark.watermark },
-            Frontier::Open { epoch, watermark } => {
-                Frontier::Open { epoch: epoch.min(mark.epoch), watermark: watermark.min(mark.watermark) }
+        let open = |mark: &Mark| Frontier::Open { epoch: mark.epoch, watermark: mark.watermark };
+        marks.into_iter().map(open).fold(Frontier::Closed, Frontier::and)
+    }
+
+    /// The frontier of two inputs together.
+    #[must_use]
+    pub fn and(self, other: Frontier) -> Self {
+        match (self, other) {
+            (Frontier::Closed, open) | (open, Frontier::Closed) => open,
+            (Frontier::Open { epoch, watermark }, Frontier::Open { epoch: e, watermark: w }) => {
+                Frontier::Open { epoch: epoch.min(e), watermark: watermark.min(w) }
             }
-        })
+        }
     }
 }
 
@@ -113,7 +120,8 @@ mod tests {
 
     #[test]
     fn ord_is_compatible_with_the_partial_order() {
-        let marks: Vec<_> = (0..3).flat_map(|epoch| (-1..2).map(move |watermark| Mark::new(epoch, watermark))).collect();
+        let marks: Vec<_> =
+            (0..3).flat_map(|epoch| (-1..2).map(move |watermark| Mark::new(epoch, watermark))).collect();
         for a in &marks {
             for b in &marks {
                 assert!(!a.less_equal(b) || a <= b, "{a:?} {b:?}");

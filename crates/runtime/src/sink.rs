@@ -25,15 +25,11 @@ pub trait Sink: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the place is missing or unwritable, with the way out.
-    fn open(
-        &self,
-        context: &SinkContext,
-        states: Vec<<Self::Writer as SinkWriter>::State>,
-    ) -> Result<Self::Writer>;
+    fn open(&self, context: &SinkContext, states: Vec<<Self::Writer as SinkWriter>::State>) -> Result<Self::Writer>;
 }
 
 /// What a writer may know about where it runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SinkContext {
     /// Which of the writers.
     pub subtask: SubtaskIndex,

@@ -1,0 +1,68 @@
+//! State backends: where working state lives, and where its snapshots go.
+//!
+//! The two are independent choices; the classical names stand for pairs of them.
+//!
+//! | backend | working state | snapshots | survives |
+//! |---|---|---|---|
+//! | [`MemoryStateBackend`] | memory | memory | the failure of an attempt |
+//! | [`FsStateBackend`] | memory | a directory | the end of the process, `kill -9` included |
+
+use std::sync::Arc;
+
+use highwater_core::Result;
+use highwater_storage::{CheckpointStorage, MemoryStorage, open_uri};
+
+/// Where state and snapshots live.
+pub trait StateBackend {
+    /// Opens the place where snapshots go.
+    ///
+    /// # Errors
+    /// If it cannot be used, with the way out.
+    fn checkpoint_storage(&self) -> Result<Arc<dyn CheckpointStorage>>;
+}
+
+/// Working state and snapshots in memory: for tests and demonstrations.
+///
+/// A job goes on from its newest checkpoint when an attempt fails, and from nothing when the process ends. Each file of a snapshot
+/// may have 5 MiB by default, as in Flink; a larger one fails its checkpoint with an error that says so.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStateBackend {
+    storage: MemoryStorage,
+}
+
+impl MemoryStateBackend {
+    /// A backend with the default limit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A backend whose snapshots may have files of up to `bytes` bytes.
+    pub fn with_max_file_bytes(bytes: u64) -> Self {
+        MemoryStateBackend { storage: MemoryStorage::new().with_max_file_bytes(bytes) }
+    }
+}
+
+impl StateBackend for MemoryStateBackend {
+    fn checkpoint_storage(&self) -> Result<Arc<dyn CheckpointStorage>> {
+        Ok(Arc::new(self.storage.clone()))
+    }
+}
+
+/// Working state in memory, snapshots in a directory: a path, or `file:///path`.
+#[derive(Clone, Debug)]
+pub struct FsStateBackend {
+    uri: String,
+}
+
+impl FsStateBackend {
+    /// A backend with snapshots below `uri`; the directory is created if missing.
+    pub fn new(uri: impl Into<String>) -> Self {
+        FsStateBackend { uri: uri.into() }
+    }
+}
+
+impl StateBackend for FsStateBackend {
+    fn checkpoint_storage(&self) -> Result<Arc<dyn CheckpointStorage>> {
+        open_uri(&self.uri)
+    }
+}

@@ -1,0 +1,280 @@
+//! The environment of a job: its settings, its graph, and its execution.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_checkpoint::{CheckpointConfig, CheckpointReport, RestartStrategy};
+use highwater_core::{Clock, Error, JobName, MaxParallelism, Result, SystemClock};
+use highwater_runtime::source::Source;
+use highwater_runtime::{Graph, JobConfig, JobEnd, JobStatus, StartFrom, StopHandle, WatermarkStrategy, execute};
+use highwater_state::Data;
+
+use crate::backend::{FsStateBackend, MemoryStateBackend, StateBackend};
+use crate::connectors::{CollectionSource, FileSource, SocketSource};
+use crate::progress::Progress;
+use crate::settings::{JobArgs, Settings};
+use crate::stream::DataStream;
+use crate::{logging, signals};
+
+/// Where a job is built and run. See the [crate documentation](crate) for a whole one.
+///
+/// Setters may be called in any order before [`execute`](StreamExecutionEnvironment::execute), which is where a setting that makes no
+/// sense is reported.
+pub struct StreamExecutionEnvironment {
+    pub(crate) graph: Rc<RefCell<Graph>>,
+    settings: RefCell<Settings>,
+    parallelism: Cell<Option<usize>>,
+    max_parallelism: Cell<Option<u32>>,
+    backend: RefCell<Option<Box<dyn StateBackend>>>,
+    clock: Arc<dyn Clock>,
+    stop: StopHandle,
+    status: Arc<JobStatus>,
+    signals: Cell<bool>,
+    progress: Cell<bool>,
+}
+
+impl Default for StreamExecutionEnvironment {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StreamExecutionEnvironment {
+    /// An environment with default settings: all cores, no checkpoints.
+    pub fn new() -> Self {
+        Self::with_settings(Settings::default())
+    }
+
+    /// An environment with settings from the command line, `--config FILE`, and `HIGHWATER_*` environment variables, in this order of
+    /// precedence; `--help` lists them. Logging is set up, and a progress line is shown on a terminal.
+    ///
+    /// For a program with flags of its own, put [`JobArgs`] into its parser and use [`JobArgs::resolve`] with
+    /// [`with_settings`](Self::with_settings).
+    ///
+    /// # Errors
+    /// If a setting is unknown or its value is not usable; for a flag that is unknown the process ends with a usage message.
+    pub fn from_args() -> Result<Self> {
+        #[derive(clap::Parser)]
+        #[command(about = "A Highwater job", long_about = None)]
+        struct Job {
+            #[command(flatten)]
+            job: JobArgs,
+        }
+        let settings = <Job as clap::Parser>::parse().job.resolve()?;
+        logging::init(settings.log_format);
+        let env = Self::with_settings(settings);
+        env.show_progress(true);
+        Ok(env)
+    }
+
+    /// An environment with these settings; what is set afterwards takes their place.
+    pub fn with_settings(settings: Settings) -> Self {
+        StreamExecutionEnvironment {
+            graph: Rc::default(),
+            settings: RefCell::new(settings),
+            parallelism: Cell::new(None),
+            max_parallelism: Cell::new(None),
+            backend: RefCell::new(None),
+            clock: Arc::new(SystemClock::new()),
+            stop: StopHandle::default(),
+            status: Arc::default(),
+            signals: Cell::new(true),
+            progress: Cell::new(false),
+        }
+    }
+
+    /// Takes a checkpoint every `interval`. Without a state backend, snapshots are kept in memory.
+    pub fn enable_checkpointing(&self, interval: Duration) -> &Self {
+        self.configure_checkpoints(|config| config.interval = Some(interval))
+    }
+
+    /// Changes the settings of checkpoints.
+    pub fn configure_checkpoints(&self, change: impl FnOnce(&mut CheckpointConfig)) -> &Self {
+        change(&mut self.settings.borrow_mut().checkpoint);
+        self
+    }
+
+    /// Sets where state and snapshots live.
+    pub fn set_state_backend(&self, backend: impl StateBackend + 'static) -> &Self {
+        *self.backend.borrow_mut() = Some(Box::new(backend));
+        self
+    }
+
+    /// Sets the number of subtasks of each operator, which is the number of worker threads; in a job of several processes, of the
+    /// worker threads in each.
+    pub fn set_parallelism(&self, parallelism: usize) -> &Self {
+        self.parallelism.set(Some(parallelism));
+        self
+    }
+
+    /// Sets the number of key groups: an upper bound on the parallelism that cannot change while state is kept.
+    pub fn set_max_parallelism(&self, max_parallelism: u32) -> &Self {
+        self.max_parallelism.set(Some(max_parallelism));
+        self
+    }
+
+    /// Sets what happens after a failure. The default restarts with growing delays if checkpoints are on, and not at all if not.
+    pub fn set_restart_strategy(&self, strategy: RestartStrategy) -> &Self {
+        self.settings.borrow_mut().restart_strategy = Some(strategy);
+        self
+    }
+
+    /// Sets what the job starts from; the default is the newest checkpoint that verifies.
+    pub fn start_from(&self, from: StartFrom) -> &Self {
+        let mut settings = self.settings.borrow_mut();
+        settings.fresh = from == StartFrom::Fresh;
+        settings.restore = match from {
+            StartFrom::Path(path) => Some(path),
+            StartFrom::Latest | StartFrom::Fresh => None,
+        };
+        drop(settings);
+        self
+    }
+
+    /// Whether Ctrl-C and SIGTERM ask the job to stop with a last checkpoint (a second one ends it at once). On by default.
+    pub fn stop_on_signals(&self, on: bool) -> &Self {
+        self.signals.set(on);
+        self
+    }
+
+    /// Whether a line with records, rate, last checkpoint and attempts is kept up to date on standard error, if that is a terminal.
+    pub fn show_progress(&self, on: bool) -> &Self {
+        self.progress.set(on);
+        self
+    }
+
+    /// A handle to stop the job from another thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// The job's numbers, to look at from another thread while it runs.
+    pub fn status(&self) -> Arc<JobStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// A stream of the records of `source`.
+    pub fn from_source<S: Source>(
+        &self,
+        source: S,
+        watermarks: WatermarkStrategy<S::Record>,
+        name: &str,
+    ) -> DataStream<S::Record> {
+        let (node, stream) = self.graph.borrow_mut().source(name, source, watermarks);
+        DataStream::new(Rc::clone(&self.graph), node, stream)
+    }
+
+    /// A stream of the elements of a collection.
+    pub fn from_collection<T: Data + Sync>(&self, records: impl IntoIterator<Item = T>) -> DataStream<T> {
+        let source = CollectionSource::new(records.into_iter().collect());
+        self.from_source(source, WatermarkStrategy::no_watermarks(), "collection")
+    }
+
+    /// A stream of the lines of a file, or of all files in a directory.
+    pub fn read_text_file(&self, path: impl AsRef<std::path::Path>) -> DataStream<String> {
+        self.from_source(FileSource::lines(path.as_ref()), WatermarkStrategy::no_watermarks(), "text-file")
+    }
+
+    /// A stream of the lines that come in over a TCP connection to `address`, `host:port`. What was sent before a failure is not sent
+    /// again: at most once.
+    pub fn socket_text_stream(&self, address: &str) -> DataStream<String> {
+        self.from_source(SocketSource::lines(address), WatermarkStrategy::no_watermarks(), "socket")
+    }
+
+    /// Runs the job until its input ends, it is stopped, or it has failed.
+    ///
+    /// `name` names the job and its folder in the checkpoint directory, unless the settings do.
+    ///
+    /// # Errors
+    /// A setting that makes no sense; what the restart strategy did not get over; what no restart can mend.
+    pub fn execute(&self, name: &str) -> Result<JobResult> {
+        let config = self.job_config(name)?;
+        let graph = std::mem::take(&mut *self.graph.borrow_mut());
+        let _signals = self.signals.get().then(|| signals::stop(&self.stop)).transpose()?;
+        let _progress = self.progress.get().then(|| Progress::start(&self.status, &self.clock)).flatten();
+        let began = self.clock.monotonic();
+        let end = execute(graph, config)?;
+        let numbers = self.status.snapshot();
+        Ok(JobResult {
+            end,
+            duration: self.clock.monotonic().saturating_sub(began),
+            records: numbers.records,
+            attempts: numbers.attempts,
+            checkpoints_completed: numbers.completed,
+            checkpoints_failed: numbers.failed,
+            last_checkpoint: numbers.last_completed,
+        })
+    }
+
+    fn job_config(&self, name: &str) -> Result<JobConfig> {
+        let settings = self.settings.borrow().clone();
+        let workers = self.parallelism.get().unwrap_or(settings.workers.get());
+        let max_parallelism = match self.max_parallelism.get() {
+            Some(count) => Some(MaxParallelism::new(count)?),
+            None => settings.max_parallelism,
+        };
+        let start_from = match (settings.fresh, &settings.restore) {
+            (true, Some(path)) => {
+                return Err(Error::settings(format!(
+                    "fresh and restore {path} contradict each other: give one of them"
+                )));
+            }
+            (true, None) => StartFrom::Fresh,
+            (false, Some(path)) => StartFrom::Path(path.clone()),
+            (false, None) => StartFrom::Latest,
+        };
+        Ok(JobConfig {
+            name: settings.job_name.clone().map_or_else(|| JobName::parse(name), Ok)?,
+            workers: u32::try_from(workers).unwrap_or(u32::MAX),
+            max_parallelism,
+            restart: settings.restart_strategy(),
+            storage: self.storage(&settings)?,
+            checkpoints: settings.checkpoint,
+            start_from,
+            process: settings.process.0,
+            hosts: settings.hosts,
+            clock: Arc::clone(&self.clock),
+            stop: self.stop.clone(),
+            status: Arc::clone(&self.status),
+        })
+    }
+
+    /// The settings' directory goes before the program's backend: whoever starts a job decides where its checkpoints go.
+    fn storage(&self, settings: &Settings) -> Result<Option<Arc<dyn highwater_storage::CheckpointStorage>>> {
+        let backend = self.backend.borrow();
+        let storage = match (&settings.checkpoint_dir, &*backend) {
+            (Some(dir), _) => FsStateBackend::new(dir).checkpoint_storage()?,
+            (None, Some(backend)) => backend.checkpoint_storage()?,
+            (None, None) if settings.checkpoint.interval.is_none() => return Ok(None),
+            (None, None) if settings.hosts.len() > 1 => {
+                return Err(Error::settings(
+                    "checkpoints of a job in several processes need a directory that all of them share: \
+                     give --checkpoint-dir, or set an FsStateBackend",
+                ));
+            }
+            (None, None) => MemoryStateBackend::new().checkpoint_storage()?,
+        };
+        Ok(Some(storage))
+    }
+}
+
+/// How a job went.
+#[derive(Clone, Debug)]
+pub struct JobResult {
+    /// Whether its input ended or it was stopped.
+    pub end: JobEnd,
+    /// From start to end.
+    pub duration: Duration,
+    /// Records emitted by the sources of this process, in all attempts.
+    pub records: u64,
+    /// Attempts it took.
+    pub attempts: u64,
+    /// Checkpoints completed.
+    pub checkpoints_completed: u64,
+    /// Checkpoints failed.
+    pub checkpoints_failed: u64,
+    /// The newest completed checkpoint.
+    pub last_checkpoint: Option<CheckpointReport>,
+}

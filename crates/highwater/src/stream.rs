@@ -1,0 +1,218 @@
+//! Streams and what can be done with them. Nothing runs before [`execute`](crate::StreamExecutionEnvironment::execute).
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use highwater_runtime::sink::Sink;
+use highwater_runtime::{
+    Batch, Collector, Context, Graph, KeyedProcessFunction, NodeId, OutputTag, Record, StreamId, UserResult,
+};
+use highwater_state::{Data, Key, Plain};
+
+use crate::connectors::PrintSink;
+
+type SharedGraph = Rc<RefCell<Graph>>;
+
+/// A stream of records of type `T`: the output of an operator.
+///
+/// User functions return a `Result`; their error ends the attempt, and the restart strategy decides how the job goes on. Each parallel
+/// instance of an operator has a clone of its function.
+pub struct DataStream<T> {
+    graph: SharedGraph,
+    node: NodeId,
+    stream: StreamId<Batch<T>>,
+}
+
+impl<T> Clone for DataStream<T> {
+    fn clone(&self) -> Self {
+        DataStream { graph: Rc::clone(&self.graph), node: self.node, stream: self.stream }
+    }
+}
+
+impl<T: Record> DataStream<T> {
+    pub(crate) fn new(graph: SharedGraph, node: NodeId, stream: StreamId<Batch<T>>) -> Self {
+        DataStream { graph, node, stream }
+    }
+
+    /// Gives the operator that makes this stream a stable name, which ties its state in checkpoints to it.
+    #[must_use]
+    pub fn uid(self, uid: &str) -> Self {
+        self.graph.borrow_mut().set_uid(self.node, uid);
+        self
+    }
+
+    /// Gives the operator that makes this stream a name for people.
+    #[must_use]
+    pub fn name(self, name: &str) -> Self {
+        self.graph.borrow_mut().set_name(self.node, name);
+        self
+    }
+
+    /// One record for each record.
+    pub fn map<U: Record>(
+        &self,
+        mut function: impl FnMut(T) -> UserResult<U> + Clone + Send + Sync + 'static,
+    ) -> DataStream<U> {
+        self.transform("map", move |record, out| {
+            out.collect(function(record)?);
+            Ok(())
+        })
+    }
+
+    /// The records for which `predicate` holds.
+    pub fn filter(
+        &self,
+        mut predicate: impl FnMut(&T) -> UserResult<bool> + Clone + Send + Sync + 'static,
+    ) -> DataStream<T> {
+        self.transform("filter", move |record, out| {
+            if predicate(&record)? {
+                out.collect(record);
+            }
+            Ok(())
+        })
+    }
+
+    /// Any number of records for each record, into this stream or into [side outputs](Collector::side_output).
+    pub fn flat_map<U: Record>(
+        &self,
+        function: impl FnMut(T, &mut Collector<'_, U>) -> UserResult + Clone + Send + Sync + 'static,
+    ) -> DataStream<U> {
+        self.transform("flat-map", function)
+    }
+
+    fn transform<U: Record>(
+        &self,
+        name: &str,
+        function: impl FnMut(T, &mut Collector<'_, U>) -> UserResult + Clone + Send + Sync + 'static,
+    ) -> DataStream<U> {
+        let (node, stream) = self.graph.borrow_mut().transform(name, self.stream, function);
+        DataStream::new(Rc::clone(&self.graph), node, stream)
+    }
+
+    /// The records of this stream and of others. Streams of other environments cannot be joined in.
+    ///
+    /// # Panics
+    /// If a stream is of another environment.
+    pub fn union<'a>(&self, others: impl IntoIterator<Item = &'a DataStream<T>>) -> DataStream<T> {
+        let mut streams = vec![self.stream];
+        for other in others {
+            assert!(Rc::ptr_eq(&self.graph, &other.graph), "union of streams of two environments");
+            streams.push(other.stream);
+        }
+        let (node, stream) = self.graph.borrow_mut().union(streams);
+        DataStream::new(Rc::clone(&self.graph), node, stream)
+    }
+
+    /// What the operator that makes this stream emits to the side output `tag`.
+    pub fn side_output<U: Record>(&self, tag: &OutputTag<U>) -> DataStream<U> {
+        let stream = self.graph.borrow_mut().side_output(self.node, tag);
+        DataStream::new(Rc::clone(&self.graph), self.node, stream)
+    }
+
+    /// The stream partitioned by key: all records of a key go to one subtask, which has its state.
+    pub fn key_by<K: Key, F: Fn(&T) -> K + Clone + Send + Sync + 'static>(&self, key: F) -> KeyedStream<K, T, F>
+    where
+        T: Data,
+    {
+        KeyedStream { stream: self.clone(), selector: key, key: PhantomData }
+    }
+
+    /// Sends the records to a sink.
+    pub fn sink_to<S: Sink<Record = T>>(&self, sink: S) -> DataStreamSink {
+        let node = self.graph.borrow_mut().sink("sink", self.stream, sink);
+        DataStreamSink { graph: Rc::clone(&self.graph), node }
+    }
+
+    /// Prints the records to standard output, one a line, as they come.
+    pub fn print(&self) -> DataStreamSink
+    where
+        T: Display,
+    {
+        self.sink_to(PrintSink::new()).name("print")
+    }
+}
+
+/// A stream partitioned by key.
+pub struct KeyedStream<K, T, F> {
+    stream: DataStream<T>,
+    selector: F,
+    key: PhantomData<fn() -> K>,
+}
+
+impl<K: Key, T: Data, F: Fn(&T) -> K + Clone + Send + Sync + 'static> KeyedStream<K, T, F> {
+    /// Calls a process function with declared state and timers for each record.
+    pub fn process<P: KeyedProcessFunction<K, T>>(&self, function: P) -> DataStream<P::Out> {
+        self.add("process", function)
+    }
+
+    /// Calls `function` with the plain state of the record's key, which starts as `S::default()` and is checkpointed.
+    pub fn stateful_map<S, U>(
+        &self,
+        function: impl FnMut(&mut S, T) -> UserResult<U> + Clone + Send + Sync + 'static,
+    ) -> DataStream<U>
+    where
+        S: Data + Default,
+        U: Record,
+    {
+        self.add("stateful-map", StatefulMap { function, types: PhantomData })
+    }
+
+    fn add<P: KeyedProcessFunction<K, T>>(&self, name: &str, function: P) -> DataStream<P::Out> {
+        let graph = &self.stream.graph;
+        let (node, stream) = graph.borrow_mut().process(name, self.stream.stream, self.selector.clone(), function);
+        DataStream::new(Rc::clone(graph), node, stream)
+    }
+}
+
+/// A closure over one plain state as a process function.
+struct StatefulMap<G, S, U> {
+    function: G,
+    types: PhantomData<fn() -> (S, U)>,
+}
+
+impl<G: Clone, S, U> Clone for StatefulMap<G, S, U> {
+    fn clone(&self) -> Self {
+        StatefulMap { function: self.function.clone(), types: PhantomData }
+    }
+}
+
+impl<K, T, G, S, U> KeyedProcessFunction<K, T> for StatefulMap<G, S, U>
+where
+    K: Key,
+    G: FnMut(&mut S, T) -> UserResult<U> + Clone + Send + Sync + 'static,
+    S: Data + Default,
+    U: Record,
+{
+    type State = Plain<S>;
+    type Out = U;
+
+    #[inline]
+    fn process(&mut self, record: T, state: &mut Plain<S>, context: &mut Context<'_, K, U>) -> UserResult {
+        context.collect((self.function)(&mut state.0, record)?);
+        Ok(())
+    }
+}
+
+/// A sink at the end of a stream.
+pub struct DataStreamSink {
+    graph: SharedGraph,
+    node: NodeId,
+}
+
+impl DataStreamSink {
+    /// Gives the sink a stable name, which ties its state in checkpoints to it.
+    #[allow(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "the sink is in the graph already")]
+    pub fn uid(self, uid: &str) -> Self {
+        self.graph.borrow_mut().set_uid(self.node, uid);
+        self
+    }
+
+    /// Gives the sink a name for people.
+    #[allow(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "the sink is in the graph already")]
+    pub fn name(self, name: &str) -> Self {
+        self.graph.borrow_mut().set_name(self.node, name);
+        self
+    }
+}

@@ -1,0 +1,273 @@
+//! What the driver of an attempt and its tasks say to each other.
+//!
+//! The driver tells all tasks of a process through a few numbers that only grow ([`Control`]); a task looks at them whenever it
+//! is scheduled, and the driver wakes the tasks after it has changed one. A task tells the driver through [`TaskEvent`]s.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use highwater_checkpoint::metadata::{FileDigest, TaskSnapshot};
+use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
+use timely::scheduling::SyncActivator;
+
+/// What tasks and workers tell the driver.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub enum TaskEvent {
+    /// A worker has built its dataflow and restored the state of its tasks.
+    Ready {
+        /// Which worker of the job.
+        worker: u32,
+    },
+    /// The synchronous part of a snapshot is done.
+    Prepared {
+        /// The checkpoint.
+        id: CheckpointId,
+        /// Who.
+        task: TaskId,
+        /// How long the task stood still for it.
+        pause: Duration,
+    },
+    /// A snapshot is durable.
+    Acknowledged {
+        /// The checkpoint.
+        id: CheckpointId,
+        /// Who.
+        task: TaskId,
+        /// Where everything is.
+        snapshot: TaskSnapshot,
+        /// Files that were completed with this acknowledgement.
+        files: Vec<FileDigest>,
+        /// Bytes written for this task.
+        bytes: u64,
+    },
+    /// A snapshot could not be written.
+    Declined {
+        /// The checkpoint.
+        id: CheckpointId,
+        /// Who.
+        task: TaskId,
+        /// Why.
+        reason: String,
+    },
+    /// A snapshot's copy-on-write has ended: the longest time that it kept the task from its records at one stretch.
+    LongestPause {
+        /// Who.
+        task: TaskId,
+        /// How long.
+        pause: Duration,
+    },
+    /// A source has read everything there will ever be.
+    SourceEnded {
+        /// Which.
+        task: TaskId,
+    },
+    /// A task or worker failed: the attempt is over.
+    Failed {
+        /// Where and why.
+        error: Error,
+    },
+    /// A worker has finished its dataflow, or dropped it after an abort.
+    WorkerDone {
+        /// Which worker of the job.
+        worker: u32,
+    },
+}
+
+/// Everything the driver of an attempt waits for.
+#[derive(Debug)]
+pub(crate) enum Signal {
+    /// From a task or worker of any process.
+    Task(TaskEvent),
+    /// From the checkpoint storage.
+    Storage(highwater_checkpoint::Event),
+    /// From the process that leads the job.
+    Order(crate::wire::Order),
+    /// Someone asks to stop.
+    Stop,
+    /// The connection to a process was lost.
+    Lost(Error),
+}
+
+/// No checkpoint is the last one yet.
+const NO_LAST: u64 = u64::MAX;
+
+/// The driver's word to all tasks of one process in one attempt.
+pub struct Control {
+    first_epoch: CheckpointId,
+    /// Sources move on to this epoch.
+    epoch: AtomicU64,
+    /// The newest completed checkpoint of this attempt; 0 before.
+    completed: AtomicU64,
+    /// The checkpoint after which sources emit nothing more.
+    last: AtomicU64,
+    aborted: Mutex<BTreeSet<CheckpointId>>,
+    finish: AtomicBool,
+    abort: AtomicBool,
+    wakers: Mutex<Vec<SyncActivator>>,
+    signals: Sender<Signal>,
+    clock: Arc<dyn Clock>,
+    /// Where a user function was when it panicked, said by whoever unwound.
+    panic_note: Mutex<Option<String>>,
+}
+
+impl Control {
+    /// For an attempt whose first epoch is `first_epoch`.
+    pub(crate) fn new(first_epoch: CheckpointId, signals: Sender<Signal>, clock: Arc<dyn Clock>) -> Self {
+        Control {
+            first_epoch,
+            epoch: AtomicU64::new(first_epoch.0),
+            completed: AtomicU64::new(0),
+            last: AtomicU64::new(NO_LAST),
+            aborted: Mutex::default(),
+            finish: AtomicBool::new(false),
+            abort: AtomicBool::new(false),
+            wakers: Mutex::default(),
+            signals,
+            clock,
+            panic_note: Mutex::default(),
+        }
+    }
+
+    /// The epoch in which the attempt begins.
+    pub fn first_epoch(&self) -> CheckpointId {
+        self.first_epoch
+    }
+
+    /// The clock of the process.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    // What the driver says.
+
+    /// Checkpoint `id` is triggered: sources end its epoch. With `last` they emit nothing after it.
+    pub fn trigger(&self, id: CheckpointId, last: bool) {
+        if last {
+            self.last.store(id.0, Ordering::Release);
+        }
+        self.epoch.fetch_max(id.0 + 1, Ordering::Release);
+        self.wake();
+    }
+
+    /// Checkpoint `id` has completed: sinks commit.
+    pub fn complete(&self, id: CheckpointId) {
+        self.completed.fetch_max(id.0, Ordering::Release);
+        self.wake();
+    }
+
+    /// Checkpoint `id` was given up: nobody needs to write it any more.
+    pub fn give_up(&self, id: CheckpointId) {
+        lock(&self.aborted).insert(id);
+    }
+
+    /// Sources end their streams: nothing more will be asked of the dataflow.
+    pub fn finish(&self) {
+        self.finish.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// The attempt is over: every task drops what it has.
+    pub fn abort(&self) {
+        self.abort.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for waker in lock(&self.wakers).iter() {
+            // A worker that is gone needs no waking.
+            let _ = waker.activate();
+        }
+    }
+
+    // What tasks hear.
+
+    /// The epoch that sources should be in.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The newest completed checkpoint of this attempt.
+    pub fn completed(&self) -> Option<CheckpointId> {
+        let id = self.completed.load(Ordering::Acquire);
+        (id > 0).then_some(CheckpointId(id))
+    }
+
+    /// Whether `id` is the last checkpoint of the attempt.
+    pub fn is_last(&self, id: CheckpointId) -> bool {
+        self.last.load(Ordering::Acquire) == id.0
+    }
+
+    /// Whether a source in `epoch` may emit no more.
+    pub fn is_past_last(&self, epoch: u64) -> bool {
+        epoch > self.last.load(Ordering::Acquire)
+    }
+
+    /// Whether checkpoint `id` was given up.
+    pub fn is_given_up(&self, id: CheckpointId) -> bool {
+        lock(&self.aborted).contains(&id)
+    }
+
+    /// Whether streams should end.
+    pub fn is_finishing(&self) -> bool {
+        self.finish.load(Ordering::Acquire)
+    }
+
+    /// Whether the attempt is over.
+    pub fn is_aborted(&self) -> bool {
+        self.abort.load(Ordering::Acquire)
+    }
+
+    /// Has `waker` called after each word of the driver.
+    pub fn register(&self, waker: SyncActivator) {
+        lock(&self.wakers).push(waker);
+    }
+
+    /// Tells the driver.
+    pub fn tell(&self, event: TaskEvent) {
+        // The driver outlives the attempt; if it is gone the process is ending.
+        let _ = self.signals.send(Signal::Task(event));
+    }
+
+    /// Ends the attempt because of `error`.
+    pub fn fail(&self, error: Error) {
+        self.abort();
+        self.tell(TaskEvent::Failed { error });
+    }
+
+    /// Leaves a word on where a user function was when it panicked.
+    pub(crate) fn note_panic(&self, note: String) {
+        *lock(&self.panic_note) = Some(note);
+    }
+
+    /// Runs a step of `task`; its error, or its panic, ends the attempt. Does nothing once the attempt is over.
+    pub fn guard(&self, task: &TaskId, step: impl FnOnce() -> Result<()>) {
+        if self.is_aborted() {
+            return;
+        }
+        let error = match catch_unwind(AssertUnwindSafe(step)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                let place = lock(&self.panic_note).take().map(|note| format!(" {note}")).unwrap_or_default();
+                Error::new(ErrorKind::UserFunction, format!("operator {task} panicked{place}: {}", message_of(&*panic)))
+            }
+        };
+        self.fail(error);
+    }
+}
+
+/// What a panic said.
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_string())
+}
+
+/// Locks a mutex whose data is whole after each step, so that a panic elsewhere does not spread.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,283 @@
+//! The driver of one attempt: carries out what the coordinator decides, and ends the attempt one way or the other.
+//!
+//! It runs in the process that leads the job. Everything it waits for comes through one channel of [`Signal`]s; everything it says
+//! goes through [`Voice`], to the tasks of its own process and to the other processes alike.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use highwater_checkpoint::{
+    CheckpointKind, CheckpointReport, Command, Coordinator, Event, FailureReason, Outcome, RequestKind,
+};
+use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
+
+use crate::checkpoint_io::{CheckpointIo, Work};
+use crate::control::{Control, Signal, TaskEvent};
+use crate::status::JobStatus;
+use crate::wire::{Order, PeerLink};
+
+/// How long the workers may take to drop an aborted attempt before they are left behind.
+pub(crate) const CANCELLATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// All input was read and all output committed.
+    Finished,
+    /// A stop was asked for, and everything up to it is in a completed checkpoint and committed.
+    Stopped,
+    /// It failed.
+    Failed(Error),
+}
+
+/// Says the same to the tasks of this process and to the other processes.
+pub(crate) struct Voice {
+    pub control: Arc<Control>,
+    pub peers: Vec<Arc<PeerLink>>,
+}
+
+impl Voice {
+    fn say(&self, order: Order) {
+        order.apply(&self.control);
+        for peer in &self.peers {
+            peer.send(&order);
+        }
+    }
+}
+
+/// Checkpointing of one attempt: absent if the job has none.
+pub(crate) struct Checkpoints {
+    pub coordinator: Coordinator,
+    pub io: CheckpointIo,
+}
+
+/// Drives one attempt.
+pub(crate) struct Driver<'a> {
+    pub voice: Voice,
+    pub clock: Arc<dyn Clock>,
+    pub checkpoints: Option<Checkpoints>,
+    pub status: &'a JobStatus,
+    /// Sources that have not yet read everything.
+    pub sources: BTreeSet<TaskId>,
+    /// Workers of the whole job that have not yet said that they are ready.
+    pub starting: BTreeSet<u32>,
+    /// Workers of the whole job that have not yet finished.
+    pub running: BTreeSet<u32>,
+    /// Since when all tasks run.
+    pub running_since: Option<Duration>,
+    /// Why the dataflow is ending, once it is.
+    pub finishing: bool,
+    pub stopping: bool,
+}
+
+impl Driver<'_> {
+    /// Runs the attempt to its end. Afterwards every task of this process is finished or has been told to drop what it has.
+    pub fn run(&mut self, signals: &Receiver<Signal>) -> End {
+        let end = loop {
+            match self.next(signals).map(|signal| self.handle(signal)) {
+                None | Some(Ok(None)) => {}
+                Some(Ok(Some(end))) => break end,
+                Some(Err(error)) => break End::Failed(error),
+            }
+        };
+        self.wind_up(&end);
+        end
+    }
+
+    /// The next signal, or none if time has passed.
+    fn next(&mut self, signals: &Receiver<Signal>) -> Option<Signal> {
+        let now = self.clock.monotonic();
+        let wake = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.coordinator.next_wake());
+        let wait = wake.map_or(Duration::from_secs(1), |at| at.saturating_sub(now));
+        match signals.recv_timeout(wait) {
+            Ok(signal) => Some(signal),
+            Err(RecvTimeoutError::Timeout) => Some(Signal::Storage(Event::Tick)),
+            // This driver's own control holds a sender.
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn handle(&mut self, signal: Signal) -> Result<Option<End>> {
+        match signal {
+            Signal::Task(event) => self.handle_task(event),
+            Signal::Storage(event) => self.coordinate(event).map(|()| None),
+            Signal::Stop => self.stop(),
+            // Orders are for those who follow.
+            Signal::Order(_) => Ok(None),
+            Signal::Lost(error) => Err(error),
+        }
+    }
+
+    fn handle_task(&mut self, event: TaskEvent) -> Result<Option<End>> {
+        match event {
+            TaskEvent::Ready { worker } => {
+                self.starting.remove(&worker);
+                if self.starting.is_empty() {
+                    self.begin()?;
+                }
+            }
+            TaskEvent::Prepared { id, task, pause } => {
+                self.status.paused(pause);
+                self.coordinate(Event::Prepared { id, task })?;
+            }
+            TaskEvent::Acknowledged { id, task, snapshot, files, bytes } => {
+                self.coordinate(Event::Acknowledged { id, task, snapshot, files, bytes })?;
+            }
+            TaskEvent::Declined { id, task, reason } => self.coordinate(Event::Declined { id, task, reason })?,
+            TaskEvent::LongestPause { pause, .. } => self.status.paused(pause),
+            TaskEvent::SourceEnded { task } => {
+                self.sources.remove(&task);
+                if self.sources.is_empty() && !self.stopping {
+                    self.finish()?;
+                }
+            }
+            TaskEvent::Failed { error } => return Err(error),
+            TaskEvent::WorkerDone { worker } => {
+                self.running.remove(&worker);
+                if !self.finishing {
+                    return Err(Error::internal(format!("worker {worker} ended before its input did")));
+                }
+                if self.running.is_empty() {
+                    return Ok(Some(if self.stopping { End::Stopped } else { End::Finished }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// All workers are up.
+    fn begin(&mut self) -> Result<()> {
+        self.running_since = Some(self.clock.monotonic());
+        self.status.running();
+        self.coordinate(Event::Running)
+    }
+
+    /// A stop: with checkpoints the last one first.
+    fn stop(&mut self) -> Result<Option<End>> {
+        if self.stopping {
+            return Err(Error::new(ErrorKind::Cluster, "stopped at once, without a last checkpoint"));
+        }
+        self.stopping = true;
+        if self.sources.is_empty() {
+            // The end of the input has asked for the last checkpoint already.
+            return Ok(None);
+        }
+        tracing::info!("stop: taking a last checkpoint; ask again to stop at once");
+        self.finish().map(|()| None)
+    }
+
+    /// No more records are wanted: the last checkpoint, then the end of the streams.
+    fn finish(&mut self) -> Result<()> {
+        if self.checkpoints.is_some() {
+            return self.coordinate(Event::Request(RequestKind::Final));
+        }
+        self.end_streams();
+        Ok(())
+    }
+
+    fn end_streams(&mut self) {
+        self.finishing = true;
+        self.voice.say(Order::Finish);
+    }
+
+    /// Tells the coordinator a fact and carries out its commands.
+    fn coordinate(&mut self, event: Event) -> Result<()> {
+        let now = self.clock.monotonic();
+        let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
+        let commands = checkpoints.coordinator.step(event, now);
+        commands.into_iter().try_for_each(|command| self.carry_out(command))
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Locate { id } => self.ask(Work::Locate(id)),
+            Command::Publish { metadata } => self.ask(Work::Publish(metadata)),
+            Command::Discard { id } => self.ask(Work::Discard(id)),
+            Command::Trigger { id, kind } => {
+                self.voice.say(Order::Trigger { id, last: kind == CheckpointKind::Final });
+            }
+            Command::NotifyComplete { id } => self.voice.say(Order::Complete { id }),
+            Command::NotifyAborted { id, reason } => {
+                tracing::debug!(checkpoint = %id, %reason, "checkpoint aborted");
+                self.voice.say(Order::GiveUp { id });
+            }
+            Command::Report(report) => return self.report(report),
+            Command::Refuse { request, why } => {
+                tracing::warn!(?request, why, "no checkpoint is taken");
+            }
+            Command::FailJob { error } => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn ask(&self, work: Work) {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.io.ask(work);
+        }
+    }
+
+    fn report(&mut self, report: CheckpointReport) -> Result<()> {
+        log(&report);
+        let (kind, outcome) = (report.kind, report.outcome.clone());
+        self.status.checkpoint(report);
+        match (kind, outcome) {
+            (CheckpointKind::Final, Outcome::Completed) => {
+                self.end_streams();
+                Ok(())
+            }
+            (CheckpointKind::Final, Outcome::Failed(reason)) => Err(last_failed(&reason.to_string())),
+            (CheckpointKind::Final, Outcome::InDoubt { error }) => Err(last_failed(&error)),
+            (CheckpointKind::Periodic | CheckpointKind::Manual, _) => Ok(()),
+        }
+    }
+
+    /// Leaves nothing half done: tasks drop what they have, pending checkpoints are discarded, a publish under way is seen through.
+    fn wind_up(&mut self, end: &End) {
+        if let End::Failed(error) = end {
+            self.voice.say(Order::Abort { reason: error.to_string() });
+        }
+        let now = self.clock.monotonic();
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        for command in checkpoints.coordinator.step(Event::Shutdown, now) {
+            match command {
+                Command::Discard { id } => checkpoints.io.ask(Work::Discard(id)),
+                Command::Report(report) => {
+                    log(&report);
+                    self.status.checkpoint(report);
+                }
+                other => tracing::debug!(?other, "not carried out: the attempt has ended"),
+            }
+        }
+    }
+
+    /// The id after every one this attempt has used.
+    pub fn next_id(&self) -> Option<CheckpointId> {
+        self.checkpoints.as_ref().map(|checkpoints| checkpoints.coordinator.next_id())
+    }
+}
+
+fn last_failed(reason: &str) -> Error {
+    Error::new(ErrorKind::Checkpoint, format!("the last checkpoint failed: {reason}"))
+}
+
+fn log(report: &CheckpointReport) {
+    let CheckpointReport { id, times, bytes, .. } = report;
+    let (total, init, prepare) = (times.total(), times.init, times.prepare);
+    let (confirm, complete) = (times.confirm, times.complete);
+    match &report.outcome {
+        Outcome::Completed => {
+            tracing::info!(checkpoint = %id, bytes, ?total, ?init, ?prepare, ?confirm, ?complete, "checkpoint completed");
+        }
+        Outcome::Failed(FailureReason::Subsumed { .. } | FailureReason::Shutdown) => {
+            tracing::debug!(checkpoint = %id, ?total, "checkpoint dropped");
+        }
+        Outcome::Failed(reason) => {
+            tracing::warn!(checkpoint = %id, %reason, ?total, ?init, ?prepare, ?confirm, ?complete, "checkpoint failed");
+        }
+        Outcome::InDoubt { error } => {
+            tracing::warn!(checkpoint = %id, %error, ?total, "checkpoint in doubt: it may exist, and is kept");
+        }
+    }
+}

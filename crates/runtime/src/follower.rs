@@ -1,0 +1,233 @@
+//! A process that follows the leader's orders.
+//!
+//! It stays connected to process 0, starts an attempt when it is told to, passes on what its tasks say, and ends the attempt when it
+//! is told to or when the connection is lost; then it connects again and waits for the next.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use highwater_core::{Error, ErrorKind, Result};
+use highwater_storage::{CheckpointStorage, JobStore, open_uri};
+
+use crate::control::{Signal, TaskEvent};
+use crate::driver::CANCELLATION_TIMEOUT;
+use crate::job::{Beginning, JobEnd, Process, Running, signals, stopped_at_once};
+use crate::mesh::Mesh;
+use crate::recovery;
+use crate::restore::Restored;
+use crate::wire::{self, Notice, Order, Purpose, Start};
+
+/// Runs this process's part of the job until the leader says that the job is over.
+pub(crate) fn follow(process: &Process) -> Result<JobEnd> {
+    let config = &process.config;
+    let mesh = process.mesh()?.ok_or_else(|| Error::internal("a single process leads"))?;
+    let store = match (&config.storage, process.checkpointing()) {
+        (Some(storage), true) => Some(Arc::new(JobStore::open(Arc::clone(storage), config.name.clone())?)),
+        _ => None,
+    };
+    loop {
+        let stream = mesh.connect(0, Purpose::Control, &|| config.stop.requests() > 0)?;
+        tracing::info!("connected to process 0");
+        let follower = Follower { process, mesh: &mesh, store: store.as_ref() };
+        match follower.serve(stream) {
+            Ok(end) => return Ok(end),
+            Err(Left::JobFailed(error)) => return Err(error),
+            Err(Left::LeaderLost(error)) if config.stop.requests() > 0 => return Err(error),
+            Err(Left::LeaderLost(error)) => tracing::warn!(%error, "process 0 was lost; connecting again"),
+        }
+    }
+}
+
+/// Why a connection ended without the job having ended well.
+enum Left {
+    LeaderLost(Error),
+    JobFailed(Error),
+}
+
+struct Follower<'a> {
+    process: &'a Process,
+    mesh: &'a Mesh,
+    store: Option<&'a Arc<JobStore>>,
+}
+
+impl Follower<'_> {
+    /// Carries out orders until the connection or the job ends.
+    fn serve(&self, stream: TcpStream) -> std::result::Result<JobEnd, Left> {
+        let (sender, receiver) = signals();
+        let reading = stream.try_clone().map_err(|error| left("cannot read from process 0", error))?;
+        read_orders(reading, sender.clone()).map_err(Left::LeaderLost)?;
+        self.process.config.stop.listen(&sender);
+        let mut stream = stream;
+        loop {
+            match receiver.recv() {
+                Ok(Signal::Order(Order::Start(start))) => self.attempt(start, &mut stream, &sender, &receiver)?,
+                Ok(Signal::Order(Order::End { result })) => return ended(result),
+                Ok(Signal::Stop) => self.pass_on_stop(&mut stream)?,
+                Ok(Signal::Lost(error)) => return Err(Left::LeaderLost(error)),
+                // Late words of an attempt that is over.
+                Ok(Signal::Order(_) | Signal::Task(_) | Signal::Storage(_)) => {}
+                Err(_) => return Err(Left::LeaderLost(Error::internal("the channel of signals closed"))),
+            }
+        }
+    }
+
+    /// A stop of this process is a stop of the job; the second one ends this process at once.
+    fn pass_on_stop(&self, stream: &mut TcpStream) -> std::result::Result<(), Left> {
+        if self.process.config.stop.requests() > 1 {
+            return Err(Left::JobFailed(stopped_at_once()));
+        }
+        wire::write(stream, &Notice::Stop).map_err(Left::LeaderLost)
+    }
+
+    fn attempt(
+        &self,
+        start: Start,
+        stream: &mut TcpStream,
+        sender: &Sender<Signal>,
+        receiver: &Receiver<Signal>,
+    ) -> std::result::Result<(), Left> {
+        let token = start.token;
+        let orders = std::cell::RefCell::new(Vec::new());
+        // Orders that come while the sockets are made: only an abort or a loss matters then.
+        let give_up = || {
+            orders.borrow_mut().extend(receiver.try_iter());
+            let over = |signal: &Signal| matches!(signal, Signal::Order(Order::Abort { .. }) | Signal::Lost(_));
+            orders.borrow().iter().any(over)
+        };
+        let running = self.begin(start, sender.clone(), &give_up);
+        let early = orders.into_inner();
+        match running {
+            Ok(mut running) => {
+                let result = self.run(token, &mut running, stream, early, receiver);
+                if !running.end(receiver, &*self.process.config.clock, CANCELLATION_TIMEOUT) {
+                    return Err(Left::JobFailed(Error::new(
+                        ErrorKind::UserFunction,
+                        "user code blocks a worker, so this process cannot go on: start it again",
+                    )));
+                }
+                result
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the attempt did not start");
+                let event = TaskEvent::Failed { error };
+                wire::write(stream, &Notice::Task { token, event }).map_err(Left::LeaderLost)?;
+                early.into_iter().find_map(lost).map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    fn begin(&self, start: Start, sender: Sender<Signal>, give_up: &dyn Fn() -> bool) -> Result<Running> {
+        let restored = start.restore.map(|(uri, folder)| self.open_restored(&uri, &folder)).transpose()?;
+        let (token, first_epoch, splits) = (start.token, start.first_epoch, start.splits);
+        let beginning = Beginning { token, first_epoch, restored, splits };
+        self.process.start(Some(self.mesh), self.store, beginning, sender, give_up)
+    }
+
+    /// The leader has verified it; this process must be able to read it too.
+    fn open_restored(&self, uri: &str, folder: &str) -> Result<Arc<Restored>> {
+        let own = self.process.config.storage.as_ref().filter(|storage| storage.uri() == uri);
+        let storage: Arc<dyn CheckpointStorage> = match own {
+            Some(storage) => Arc::clone(storage),
+            None => open_uri(uri)?,
+        };
+        recovery::read(&storage, folder).map(Arc::new).map_err(|error| {
+            error.context("the checkpoint that process 0 restores must be in a directory that all processes share")
+        })
+    }
+
+    /// Passes words on, both ways, until the attempt ends.
+    fn run(
+        &self,
+        token: u64,
+        running: &mut Running,
+        stream: &mut TcpStream,
+        early: Vec<Signal>,
+        receiver: &Receiver<Signal>,
+    ) -> std::result::Result<(), Left> {
+        let control = Arc::clone(&running.control);
+        let mut early = early.into_iter();
+        loop {
+            let signal = match early.next() {
+                Some(signal) => signal,
+                None => {
+                    receiver.recv().unwrap_or_else(|_| Signal::Lost(Error::internal("the channel of signals closed")))
+                }
+            };
+            match signal {
+                Signal::Order(order) => {
+                    order.apply(&control);
+                    match order {
+                        Order::Abort { reason } => {
+                            tracing::warn!(reason, "the attempt is over");
+                            return Ok(());
+                        }
+                        Order::End { result } => {
+                            control.abort();
+                            return ended(result).map(|_| ());
+                        }
+                        _ => {}
+                    }
+                }
+                Signal::Task(event) => {
+                    let done = match &event {
+                        TaskEvent::WorkerDone { worker } => {
+                            running.done(*worker);
+                            running.is_done()
+                        }
+                        _ => false,
+                    };
+                    if let Err(error) = wire::write(stream, &Notice::Task { token, event }) {
+                        control.abort();
+                        return Err(Left::LeaderLost(error));
+                    }
+                    if done {
+                        return Ok(());
+                    }
+                }
+                Signal::Stop => self.pass_on_stop(stream).inspect_err(|_| control.abort())?,
+                Signal::Lost(error) => {
+                    control.abort();
+                    return Err(Left::LeaderLost(error));
+                }
+                Signal::Storage(_) => {}
+            }
+        }
+    }
+}
+
+fn ended(result: std::result::Result<(), (ErrorKind, String)>) -> std::result::Result<JobEnd, Left> {
+    match result {
+        Ok(()) => Ok(JobEnd::Finished),
+        Err((kind, message)) => Err(Left::JobFailed(Error::new(kind, message))),
+    }
+}
+
+fn lost(signal: Signal) -> Option<Left> {
+    match signal {
+        Signal::Lost(error) => Some(Left::LeaderLost(error)),
+        _ => None,
+    }
+}
+
+fn left(what: &str, error: std::io::Error) -> Left {
+    Left::LeaderLost(Error::new(ErrorKind::Cluster, what).with_source(error))
+}
+
+/// Reads orders on a thread of their own, until the connection ends.
+fn read_orders(mut stream: TcpStream, sender: Sender<Signal>) -> Result<()> {
+    let read = move || {
+        loop {
+            let signal = match wire::read::<Order>(&mut stream) {
+                Ok(order) => Signal::Order(order),
+                Err(error) => Signal::Lost(error),
+            };
+            let over = matches!(signal, Signal::Lost(_));
+            if sender.send(signal).is_err() || over {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("highwater-orders".into()).spawn(read);
+    thread.map(|_| ()).map_err(|error| Error::internal("cannot start a thread").with_source(error))
+}

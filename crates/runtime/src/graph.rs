@@ -1,0 +1,293 @@
+//! The job as a graph of nodes, and what a node needs to become an operator of a worker's dataflow.
+//!
+//! The program builds a [`Graph`] once; each worker of each attempt builds its dataflow from it, node by node in the order in which
+//! they were added, so that all workers agree on every channel.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use highwater_checkpoint::CheckpointingMode;
+use highwater_core::{Error, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex, TaskId};
+use timely::dataflow::Scope;
+
+use crate::batch::{Batch, Record};
+use crate::control::Control;
+use crate::mark::Mark;
+use crate::metrics::RecordsRead;
+use crate::restore::Restored;
+use crate::side::{OutputTag, SidePort};
+use crate::streams::{StreamId, Streams};
+use crate::upload::Uploads;
+
+/// Splits of the sources of a job, encoded.
+pub type Splits = BTreeMap<OperatorUid, Vec<Vec<u8>>>;
+
+type BuildFn = Box<dyn for<'s> Fn(&Builder<'s>, &Site<'_>) -> Result<()> + Send + Sync>;
+type DiscoverFn = Box<dyn Fn(u32) -> Result<Vec<Vec<u8>>> + Send + Sync>;
+
+/// What an operator does with checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// Ends epochs and stores positions.
+    Source,
+    /// Has nothing to store.
+    Stateless,
+    /// Stores its state at each barrier.
+    Stateful,
+}
+
+/// One operator of the job.
+pub(crate) struct Node {
+    uid: Option<String>,
+    name: String,
+    kind: NodeKind,
+    sides: Vec<SidePort>,
+    build: BuildFn,
+    discover: Option<DiscoverFn>,
+}
+
+/// Refers to a node of a graph, to name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeId(usize);
+
+/// The operators of a job, each after those it reads from.
+#[derive(Default)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    streams: usize,
+    consumed: HashSet<usize>,
+}
+
+impl Graph {
+    /// A name for a stream that some node will make.
+    pub(crate) fn stream<C>(&mut self) -> StreamId<C> {
+        self.streams += 1;
+        StreamId::new(self.streams)
+    }
+
+    /// Adds a node.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        kind: NodeKind,
+        build: impl for<'s> Fn(&Builder<'s>, &Site<'_>) -> Result<()> + Send + Sync + 'static,
+    ) -> NodeId {
+        let node =
+            Node { uid: None, name: name.into(), kind, sides: Vec::new(), build: Box::new(build), discover: None };
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+
+    pub(crate) fn set_discover(&mut self, node: NodeId, discover: DiscoverFn) {
+        self.nodes[node.0].discover = Some(discover);
+    }
+
+    /// Gives an operator its stable name.
+    pub fn set_uid(&mut self, node: NodeId, uid: &str) {
+        self.nodes[node.0].uid = Some(uid.into());
+    }
+
+    /// Gives an operator its name for people.
+    pub fn set_name(&mut self, node: NodeId, name: &str) {
+        self.nodes[node.0].name = name.into();
+    }
+
+    /// Reads a side output of an operator.
+    pub fn side_output<T: Record>(&mut self, node: NodeId, tag: &OutputTag<T>) -> StreamId<Batch<T>> {
+        let id = self.stream();
+        self.nodes[node.0].sides.push(SidePort::new(tag, id));
+        id
+    }
+
+    /// Notes that a stream has a consumer.
+    pub(crate) fn consume<C>(&mut self, id: StreamId<C>) {
+        self.consumed.insert(id.index());
+    }
+
+    /// Checks the graph and gives every operator a uid: its own, or one made of its kind of name and its place, which changes when
+    /// operators are added before it.
+    ///
+    /// # Errors
+    /// If there is no operator, a uid is not usable or given twice, or a side output is read twice from one operator.
+    pub(crate) fn plan(self) -> Result<Plan> {
+        if self.nodes.is_empty() {
+            return Err(Error::settings("the job has no operators: add a source and a sink before execute"));
+        }
+        let mut uids = BTreeSet::new();
+        let mut operators = Vec::new();
+        for (index, node) in self.nodes.into_iter().enumerate() {
+            let uid = match &node.uid {
+                Some(uid) => OperatorUid::parse(uid)?,
+                None => OperatorUid::parse(&format!("{}-{index}", slug(&node.name)))?,
+            };
+            if !uids.insert(uid.clone()) {
+                return Err(Error::settings(format!(
+                    "two operators have the uid {uid}: a uid ties state to its operator, give each its own"
+                )));
+            }
+            let mut tags = BTreeSet::new();
+            if let Some(tag) = node.sides.iter().map(SidePort::name).find(|tag| !tags.insert(tag.to_string())) {
+                return Err(Error::settings(format!(
+                    "side output {tag} of operator {} is read twice: read it once and use the stream twice",
+                    node.name
+                )));
+            }
+            operators.push((uid, node));
+        }
+        Ok(Plan { operators })
+    }
+}
+
+/// The part of a name that can stand in a uid.
+fn slug(name: &str) -> String {
+    let usable = |c: char| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+    let slug: String = name.chars().map(usable).take(100).collect();
+    if slug.is_empty() { "operator".into() } else { slug }
+}
+
+/// A checked graph.
+pub struct Plan {
+    operators: Vec<(OperatorUid, Node)>,
+}
+
+impl Plan {
+    /// The tasks that take part in checkpoints at this parallelism.
+    pub fn tasks(&self, parallelism: Parallelism) -> BTreeSet<TaskId> {
+        let kinds = [NodeKind::Source, NodeKind::Stateful];
+        kinds.into_iter().flat_map(|kind| self.tasks_of(kind, parallelism)).collect()
+    }
+
+    /// The tasks of sources at this parallelism.
+    pub fn sources(&self, parallelism: Parallelism) -> BTreeSet<TaskId> {
+        self.tasks_of(NodeKind::Source, parallelism).collect()
+    }
+
+    fn tasks_of(&self, kind: NodeKind, parallelism: Parallelism) -> impl Iterator<Item = TaskId> {
+        let operators = self.operators.iter().filter(move |(_, node)| node.kind == kind);
+        operators.flat_map(move |(uid, _)| {
+            (0..parallelism.count()).map(|index| TaskId { operator: uid.clone(), subtask: SubtaskIndex(index) })
+        })
+    }
+
+    /// Name of an operator for people.
+    pub fn name(&self, uid: &OperatorUid) -> Option<&str> {
+        self.operators.iter().find(|(other, _)| other == uid).map(|(_, node)| node.name.as_str())
+    }
+
+    /// Uids of all operators that take part in checkpoints.
+    pub fn stateful_uids(&self) -> impl Iterator<Item = &OperatorUid> {
+        self.operators.iter().filter(|(_, node)| node.kind != NodeKind::Stateless).map(|(uid, _)| uid)
+    }
+
+    /// A digest of the shape of the graph: processes of one job must agree on it.
+    pub fn digest(&self) -> u64 {
+        let shape: String =
+            self.operators.iter().map(|(uid, node)| format!("{uid}\n{}\n{:?}\n", node.name, node.kind)).collect();
+        highwater_core::KeyHash::of(shape.as_bytes()).0
+    }
+
+    /// Asks every source for its splits, but those that are `known` from a checkpoint.
+    ///
+    /// # Errors
+    /// From a source whose input is not usable.
+    pub fn discover(&self, parallelism: Parallelism, known: impl Fn(&OperatorUid) -> bool) -> Result<Splits> {
+        let sources = self.operators.iter().filter_map(|(uid, node)| Some((uid, node, node.discover.as_ref()?)));
+        let discover = |(uid, node, discover): (&OperatorUid, &Node, &DiscoverFn)| match discover(parallelism.count()) {
+            Ok(splits) => Ok((uid.clone(), splits)),
+            Err(error) => Err(error.context(format!("source {} cannot start", node.name))),
+        };
+        sources.filter(|(uid, ..)| !known(uid)).map(discover).collect()
+    }
+
+    /// Builds the dataflow of one worker.
+    ///
+    /// # Errors
+    /// From an operator that cannot be opened or restored.
+    pub(crate) fn build(&self, builder: &Builder<'_>) -> Result<()> {
+        for (uid, node) in &self.operators {
+            let site = Site { uid, name: &node.name, sides: &node.sides };
+            (node.build)(builder, &site)
+                .map_err(|error| error.context(format!("operator {} cannot start", node.name)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which node is being built.
+pub(crate) struct Site<'a> {
+    pub uid: &'a OperatorUid,
+    pub name: &'a str,
+    pub sides: &'a [SidePort],
+}
+
+/// What all workers of a process share in one attempt.
+pub(crate) struct Attempt {
+    pub control: Arc<Control>,
+    pub parallelism: Parallelism,
+    pub max_parallelism: MaxParallelism,
+    pub mode: CheckpointingMode,
+    /// Whether there will be checkpoints: if not, sinks commit at the end.
+    pub checkpointing: bool,
+    pub restored: Option<Arc<Restored>>,
+    /// Splits of the sources that no checkpoint knows yet.
+    pub splits: Splits,
+    pub read: RecordsRead,
+}
+
+/// One worker's dataflow under construction.
+pub(crate) struct Builder<'s> {
+    pub scope: Scope<'s, Mark>,
+    pub streams: Streams<'s>,
+    pub attempt: Arc<Attempt>,
+    pub uploads: Uploads,
+    /// Tasks of this worker that take part in checkpoints.
+    pub tasks: RefCell<BTreeSet<TaskId>>,
+    /// Bytes of state that were restored.
+    pub restored_bytes: Cell<u64>,
+}
+
+impl<'s> Builder<'s> {
+    pub fn new(scope: Scope<'s, Mark>, attempt: Arc<Attempt>, uploads: Uploads) -> Self {
+        Builder {
+            scope,
+            streams: Streams::new(),
+            attempt,
+            uploads,
+            tasks: RefCell::default(),
+            restored_bytes: Cell::new(0),
+        }
+    }
+
+    /// This worker's instance of the operator at `site`.
+    pub fn task(&self, site: &Site<'_>) -> Task {
+        Task {
+            id: TaskId { operator: site.uid.clone(), subtask: SubtaskIndex(self.scope.index() as u32) },
+            name: site.name.to_string(),
+            attempt: Arc::clone(&self.attempt),
+            uploads: self.uploads.clone(),
+        }
+    }
+
+    /// The same for one that takes part in checkpoints.
+    pub fn stateful_task(&self, site: &Site<'_>) -> Task {
+        let task = self.task(site);
+        self.tasks.borrow_mut().insert(task.id.clone());
+        task
+    }
+}
+
+/// One parallel instance of an operator, and its ways to the rest of the attempt.
+#[derive(Clone)]
+pub(crate) struct Task {
+    pub id: TaskId,
+    pub name: String,
+    pub attempt: Arc<Attempt>,
+    pub uploads: Uploads,
+}
+
+impl Task {
+    pub fn control(&self) -> &Control {
+        &self.attempt.control
+    }
+}

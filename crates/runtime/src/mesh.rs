@@ -1,0 +1,196 @@
+//! The sockets between the processes of a job.
+//!
+//! Every process listens on its own address and accepts two kinds of connections: control connections (to process 0, from all
+//! others) and the data connections of an attempt (from every process with a higher index). Each opens with a hello that names job,
+//! process and attempt, so what belongs to an attempt that is over is turned away. We make the sockets of timely's data plane
+//! ourselves and keep a handle to each, to shut it down when the attempt ends.
+
+use std::collections::HashMap;
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use highwater_core::{Clock, Error, ErrorKind, Result};
+
+use crate::control::lock;
+use crate::wire::{self, Hello, Purpose};
+
+/// How long to wait before trying again to reach a process that does not answer.
+const RETRY: Duration = Duration::from_millis(200);
+/// How often to say that a process does not answer.
+const REMIND: Duration = Duration::from_secs(5);
+/// How long a connection may take to say hello, or to be made.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A process's place among the processes of its job.
+pub(crate) struct Mesh {
+    pub process: u32,
+    pub hosts: Vec<String>,
+    pub workers: u32,
+    job: u64,
+    clock: Arc<dyn Clock>,
+    data: Arc<Arrivals>,
+    /// Control connections as they come in.
+    pub controls: Receiver<(u32, TcpStream)>,
+}
+
+/// Data connections that have come in and were not yet asked for.
+#[derive(Default)]
+struct Arrivals {
+    streams: Mutex<HashMap<(u64, u32), TcpStream>>,
+    changed: Condvar,
+}
+
+/// Handles to the data sockets of an attempt.
+#[derive(Default)]
+pub(crate) struct DataSockets(Vec<TcpStream>);
+
+impl DataSockets {
+    /// Ends every connection at once: whoever waits on one notices.
+    pub fn shut_down(&self) {
+        for socket in &self.0 {
+            // One that is down already is what we want.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Mesh {
+    /// Listens on this process's address.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on.
+    pub fn listen(process: u32, hosts: Vec<String>, workers: u32, job: u64, clock: Arc<dyn Clock>) -> Result<Self> {
+        let address = &hosts[process as usize];
+        let listener = TcpListener::bind(address).map_err(|error| {
+            Error::settings(format!(
+                "process {process} cannot listen on {address}: is the port in use, by another run of this job perhaps? \
+                 Stop that, or give another address in --hosts"
+            ))
+            .with_source(error)
+        })?;
+        let (sender, controls) = channel();
+        let data = Arc::<Arrivals>::default();
+        let arrivals = Arc::clone(&data);
+        std::thread::Builder::new()
+            .name("highwater-accept".into())
+            .spawn(move || accept(&listener, job, workers, &arrivals, &sender))
+            .map_err(|error| Error::internal("cannot start the accepting thread").with_source(error))?;
+        Ok(Mesh { process, hosts, workers, job, clock, data, controls })
+    }
+
+    /// Connects to another process, trying until it answers or `give_up` says so.
+    pub fn connect(&self, to: u32, purpose: Purpose, give_up: &dyn Fn() -> bool) -> Result<TcpStream> {
+        let address = &self.hosts[to as usize];
+        let began = self.clock.monotonic();
+        let mut reminded = Duration::ZERO;
+        let hello = Hello { purpose, job: self.job, process: self.process, workers: self.workers };
+        loop {
+            let error = match open(address, &hello) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if error.kind() == ErrorKind::Settings => return Err(error),
+                Err(error) => error,
+            };
+            if give_up() {
+                return Err(error);
+            }
+            let waited = self.clock.monotonic().saturating_sub(began);
+            if waited >= reminded + REMIND {
+                reminded = waited;
+                tracing::info!(process = to, address, "waiting for the process to answer: {error}");
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    /// Makes the data connections of an attempt: to every process with a lower index, from every one with a higher.
+    ///
+    /// # Errors
+    /// If `give_up` says so before all are there.
+    pub fn data_sockets(
+        &self,
+        token: u64,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(Vec<Option<TcpStream>>, DataSockets)> {
+        let mut streams = Vec::new();
+        for process in 0..self.hosts.len() as u32 {
+            streams.push(match process.cmp(&self.process) {
+                std::cmp::Ordering::Less => Some(self.connect(process, Purpose::Data { token }, give_up)?),
+                std::cmp::Ordering::Equal => None,
+                std::cmp::Ordering::Greater => Some(self.arrival(token, process, give_up)?),
+            });
+        }
+        let handles: std::io::Result<Vec<_>> = streams.iter().flatten().map(TcpStream::try_clone).collect();
+        let handles =
+            handles.map_err(|error| Error::internal("cannot keep a handle to a socket").with_source(error))?;
+        Ok((streams, DataSockets(handles)))
+    }
+
+    fn arrival(&self, token: u64, process: u32, give_up: &dyn Fn() -> bool) -> Result<TcpStream> {
+        let mut streams = lock(&self.data.streams);
+        loop {
+            // What belongs to an attempt that is over is closed by dropping it.
+            streams.retain(|(other, _), _| *other >= token);
+            if let Some(stream) = streams.remove(&(token, process)) {
+                return Ok(stream);
+            }
+            if give_up() {
+                return Err(Error::new(ErrorKind::Cluster, format!("process {process} did not connect")));
+            }
+            let waited = self.data.changed.wait_timeout(streams, RETRY);
+            streams = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+    }
+}
+
+fn open(address: &str, hello: &Hello) -> Result<TcpStream> {
+    let unreachable = |error| Error::new(ErrorKind::Cluster, format!("cannot connect to {address}")).with_source(error);
+    let mut resolved = address.to_socket_addrs().map_err(unreachable)?;
+    let socket = resolved.next().ok_or_else(|| Error::settings(format!("{address} is no address")))?;
+    let mut stream = TcpStream::connect_timeout(&socket, PATIENCE).map_err(unreachable)?;
+    stream.set_nodelay(true).map_err(unreachable)?;
+    wire::write(&mut stream, hello)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
+    let answer: std::result::Result<(), String> = wire::read(&mut stream)?;
+    stream.set_read_timeout(None).map_err(unreachable)?;
+    answer.map_err(|why| Error::settings(format!("process at {address} refuses: {why}")))?;
+    Ok(stream)
+}
+
+/// Accepts connections for as long as the process lives.
+fn accept(listener: &TcpListener, job: u64, workers: u32, arrivals: &Arrivals, controls: &Sender<(u32, TcpStream)>) {
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { continue };
+        match greet(&mut stream, job, workers) {
+            Ok(hello) => match hello.purpose {
+                Purpose::Control => {
+                    // Without a receiver the job is over.
+                    let _ = controls.send((hello.process, stream));
+                }
+                Purpose::Data { token } => {
+                    lock(&arrivals.streams).insert((token, hello.process), stream);
+                    arrivals.changed.notify_all();
+                }
+            },
+            Err(error) => tracing::warn!(%error, "a connection was turned away"),
+        }
+    }
+}
+
+fn greet(stream: &mut TcpStream, job: u64, workers: u32) -> Result<Hello> {
+    let socket = |error| Error::new(ErrorKind::Cluster, "cannot set up a connection").with_source(error);
+    stream.set_nodelay(true).map_err(socket)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(socket)?;
+    let hello: Hello = wire::read(stream)?;
+    stream.set_read_timeout(None).map_err(socket)?;
+    let answer = if hello.job != job {
+        Err("it runs another job, or another version of this one: start the same program everywhere".to_string())
+    } else if hello.workers != workers {
+        Err(format!("it has {workers} workers and you have {}: give the same --workers everywhere", hello.workers))
+    } else {
+        Ok(())
+    };
+    wire::write(stream, &answer)?;
+    answer.map(|()| hello).map_err(|why| Error::new(ErrorKind::Cluster, format!("told the other process: {why}")))
+}

@@ -1,0 +1,153 @@
+//! A checkpoint that is being restored, as the tasks of the new attempt read it.
+//!
+//! Invariant I7: every block is verified before a byte of it is used; what does not verify is named by file and offset.
+
+use std::sync::Arc;
+
+use highwater_checkpoint::metadata::{BLOCK, Block, Location, Metadata, OperatorSnapshot};
+use highwater_checkpoint::rescale;
+use highwater_core::frame;
+use highwater_core::{CheckpointId, Error, KeyGroup, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex};
+use highwater_storage::CheckpointStorage;
+
+/// A completed checkpoint whose metadata has been verified.
+#[derive(Debug)]
+pub struct Restored {
+    metadata: Metadata,
+    storage: Arc<dyn CheckpointStorage>,
+    /// The folder of the checkpoint in the storage.
+    folder: String,
+}
+
+/// One keyed state of a task as the checkpoint has it.
+pub struct KeyedPart<'a> {
+    /// Name of the state.
+    pub name: &'a str,
+    /// Its schema when it was written, as JSON.
+    pub schema: &'a str,
+    blocks: Vec<&'a Block>,
+}
+
+impl<'a> From<rescale::KeyedShare<'a>> for KeyedPart<'a> {
+    fn from(share: rescale::KeyedShare<'a>) -> Self {
+        KeyedPart { name: share.name, schema: share.schema, blocks: share.blocks }
+    }
+}
+
+impl Restored {
+    /// The checkpoint whose `_metadata` in `folder` was decoded to `metadata`.
+    pub fn new(metadata: Metadata, storage: Arc<dyn CheckpointStorage>, folder: String) -> Self {
+        Restored { metadata, storage, folder }
+    }
+
+    /// Number of the checkpoint.
+    pub fn id(&self) -> CheckpointId {
+        self.metadata.id
+    }
+
+    /// What the checkpoint holds.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The part of an operator, if it had any state.
+    pub fn operator(&self, uid: &OperatorUid) -> Option<&OperatorSnapshot> {
+        self.metadata.operators.iter().find(|operator| operator.uid == *uid)
+    }
+
+    /// The keyed states of a subtask.
+    ///
+    /// # Errors
+    /// If the checkpoint was taken with another max parallelism, or does not cover every key group (I2).
+    pub fn keyed(
+        &self,
+        uid: &OperatorUid,
+        subtask: SubtaskIndex,
+        parallelism: Parallelism,
+        max: MaxParallelism,
+    ) -> Result<Vec<KeyedPart<'_>>> {
+        let Some(operator) = self.operator(uid) else { return Ok(Vec::new()) };
+        rescale::check_coverage(operator)?;
+        let shares = rescale::assign_blocks(operator, subtask, parallelism, max)?;
+        Ok(shares.into_iter().map(KeyedPart::from).collect())
+    }
+
+    /// Reads and verifies the blocks of a keyed state, one after the other.
+    ///
+    /// # Errors
+    /// If a block cannot be read or does not verify, or from `load`.
+    pub fn load(&self, part: &KeyedPart<'_>, mut load: impl FnMut(KeyGroup, u64, &[u8]) -> Result<()>) -> Result<u64> {
+        let mut bytes = 0;
+        for block in &part.blocks {
+            let place = self.place(&block.location);
+            let framed = match &block.location {
+                Location::Inline(framed) => framed.clone(),
+                Location::File { name, offset, len } => {
+                    self.storage.read_range(&format!("{}/{name}", self.folder), *offset, *len)?
+                }
+            };
+            let opened = frame::open(BLOCK, &framed, &place)?;
+            load(block.group, block.entries, opened.payload).map_err(|error| error.context(place))?;
+            bytes += framed.len() as u64;
+        }
+        Ok(bytes)
+    }
+
+    /// The elements of an operator state that go to a subtask, in the order in which they were stored.
+    ///
+    /// # Errors
+    /// If `subtask` is not below `parallelism`.
+    pub fn elements(
+        &self,
+        uid: &OperatorUid,
+        state: &str,
+        subtask: SubtaskIndex,
+        parallelism: Parallelism,
+    ) -> Result<Vec<Vec<u8>>> {
+        let Some(operator) = self.operator(uid) else { return Ok(Vec::new()) };
+        let shares = rescale::split_elements(operator, subtask, parallelism)?;
+        let mine = shares.into_iter().filter(|share| share.name == state).flat_map(|share| share.elements);
+        Ok(mine.map(<[u8]>::to_vec).collect())
+    }
+
+    /// The elements of all operator states of an operator, of all subtasks.
+    pub fn all_elements(&self, uid: &OperatorUid) -> Vec<Vec<u8>> {
+        let shares = self.operator(uid).map(rescale::all_elements).unwrap_or_default();
+        shares.into_iter().flat_map(|share| share.elements).map(<[u8]>::to_vec).collect()
+    }
+
+    /// Storage and folder, for another process to open.
+    pub(crate) fn location(&self) -> (String, String) {
+        (self.storage.uri(), self.folder.clone())
+    }
+
+    /// Where the checkpoint lies, for people.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.storage.uri(), self.folder)
+    }
+
+    fn place(&self, location: &Location) -> String {
+        match location {
+            Location::Inline(_) => format!("{}/_metadata", self.path()),
+            Location::File { name, offset, .. } => format!("{}/{name} at byte {offset}", self.path()),
+        }
+    }
+}
+
+/// Decodes stored elements.
+///
+/// # Errors
+/// If one does not decode or has bytes left over, naming `what`.
+pub fn decode_all<T: highwater_state::Data>(elements: &[Vec<u8>], what: &str) -> Result<Vec<T>> {
+    let decode = |bytes: &Vec<u8>| {
+        let mut input = bytes.as_slice();
+        let value = T::decode(&mut input);
+        let corrupt = || Error::new(highwater_core::ErrorKind::Corrupt, format!("a stored {what} does not decode"));
+        match value {
+            Ok(value) if input.is_empty() => Ok(value),
+            Ok(_) => Err(corrupt()),
+            Err(error) => Err(corrupt().with_source(error)),
+        }
+    };
+    elements.iter().map(decode).collect()
+}

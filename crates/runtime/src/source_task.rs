@@ -1,0 +1,203 @@
+//! A source as a task: polls its reader while there is room, and ends an epoch when the driver has triggered its checkpoint.
+//!
+//! The positions stored for epoch e cover exactly the records that were emitted under epochs <= e (I1): both happen on one thread,
+//! between two polls.
+
+use std::time::Duration;
+
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::scheduling::Activator;
+
+use highwater_checkpoint::metadata::OperatorState;
+use highwater_core::{CheckpointId, Result};
+use highwater_state::Data;
+
+use crate::batch::Batch;
+use crate::control::TaskEvent;
+use crate::edge::{Meters, Outlet};
+use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
+use crate::mark::{MAX_WATERMARK, Mark, NO_WATERMARK};
+use crate::metrics::TaskMetrics;
+use crate::restore::decode_all;
+use crate::source::{Source, SourceOutput, SourceReader, SourceStatus};
+use crate::streams::{Flow, StreamId};
+use crate::upload::SnapshotFrame;
+use crate::watermarks::{WatermarkGenerator, WatermarkStrategy};
+
+/// Name of the operator state that holds a source's splits.
+const SPLITS: &str = "splits";
+
+/// Polls before other operators get their turn.
+const POLLS_PER_STEP: usize = 8;
+
+impl Graph {
+    /// Adds a source.
+    pub fn source<S: Source>(
+        &mut self,
+        name: &str,
+        source: S,
+        watermarks: WatermarkStrategy<S::Record>,
+    ) -> (NodeId, StreamId<Batch<S::Record>>) {
+        let output = self.stream();
+        let source = std::sync::Arc::new(source);
+        let discovering = std::sync::Arc::clone(&source);
+        let node = self.add(name, NodeKind::Source, move |builder: &Builder<'_>, site: &Site<'_>| {
+            build_source(builder, site, &*source, &watermarks, output)
+        });
+        let discover = move |parallelism| {
+            let splits = discovering.discover(parallelism)?;
+            Ok(splits.iter().map(encoded).collect())
+        };
+        self.set_discover(node, Box::new(discover));
+        (node, output)
+    }
+}
+
+pub(crate) fn encoded<T: Data>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    value.encode(&mut bytes);
+    bytes
+}
+
+fn build_source<S: Source>(
+    builder: &Builder<'_>,
+    site: &Site<'_>,
+    source: &S,
+    watermarks: &WatermarkStrategy<S::Record>,
+    output: StreamId<Batch<S::Record>>,
+) -> Result<()> {
+    let task = builder.stateful_task(site);
+    let reader = source.reader(splits_of::<S>(&task)?)?;
+    let mut operator = OperatorBuilder::new(site.name.to_string(), builder.scope);
+    let (port, stream) = operator.new_output::<Batch<S::Record>>();
+    let address = operator.operator_info().address;
+    let activator = builder.scope.activator_for(std::rc::Rc::clone(&address));
+    task.control().register(builder.scope.worker().sync_activator_for(address.to_vec()));
+    let meters = Meters::new(activator.clone());
+    builder.streams.put(output, Flow { stream, meters: meters.clone() });
+    let epoch = task.control().first_epoch().0;
+    let metrics = TaskMetrics::new(&task);
+    let generator = watermarks.generator();
+    operator.build(move |mut capabilities| {
+        let mut capability = capabilities.pop().expect("one output, one capability");
+        capability.downgrade(&Mark::new(epoch, NO_WATERMARK));
+        let mut source = SourceTask::<S> {
+            outlet: Outlet::new(port, Some(capability), meters),
+            output: SourceOutput::default(),
+            mark: Mark::new(epoch, NO_WATERMARK),
+            generator,
+            reader,
+            activator,
+            armed: None,
+            state: State::Reading,
+            metrics,
+            task: task.clone(),
+        };
+        move |_| task.control().guard(&task.id, || source.step())
+    });
+    Ok(())
+}
+
+/// The splits of this subtask: from the checkpoint, else its share of what was discovered.
+fn splits_of<S: Source>(task: &Task) -> Result<Vec<S::Split>> {
+    let attempt = &task.attempt;
+    let encoded = match attempt.restored.as_ref().filter(|restored| restored.operator(&task.id.operator).is_some()) {
+        Some(restored) => restored.elements(&task.id.operator, SPLITS, task.id.subtask, attempt.parallelism)?,
+        None => {
+            let all = attempt.splits.get(&task.id.operator).map_or(&[][..], Vec::as_slice);
+            let mine = all.iter().skip(task.id.subtask.0 as usize).step_by(attempt.parallelism.count() as usize);
+            mine.cloned().collect()
+        }
+    };
+    decode_all(&encoded, "source split")
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reading,
+    /// Everything is read; takes part in checkpoints until the driver says finish.
+    Ended,
+}
+
+struct SourceTask<S: Source> {
+    task: Task,
+    reader: S::Reader,
+    generator: Box<dyn WatermarkGenerator<S::Record>>,
+    output: SourceOutput<S::Record>,
+    outlet: Outlet<S::Record>,
+    mark: Mark,
+    state: State,
+    activator: Activator,
+    /// When a delayed activation that is under way will come.
+    armed: Option<Duration>,
+    metrics: TaskMetrics,
+}
+
+impl<S: Source> SourceTask<S> {
+    fn step(&mut self) -> Result<()> {
+        if self.task.control().is_finishing() {
+            self.outlet.release();
+            return Ok(());
+        }
+        while self.mark.epoch < self.task.control().epoch() {
+            self.end_epoch();
+        }
+        if self.state == State::Reading && !self.task.control().is_past_last(self.mark.epoch) {
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    /// Stores the positions and moves on to the next epoch.
+    fn end_epoch(&mut self) {
+        let id = CheckpointId(self.mark.epoch);
+        let began = self.task.control().clock().monotonic();
+        let elements = self.reader.snapshot().iter().map(encoded).collect();
+        let splits = OperatorState { name: SPLITS.into(), schema: S::Split::schema().to_json(), elements };
+        self.mark.epoch += 1;
+        self.outlet.advance(self.mark);
+        let pause = self.task.control().clock().monotonic().saturating_sub(began);
+        self.task.control().tell(TaskEvent::Prepared { id, task: self.task.id.clone(), pause });
+        let frame = SnapshotFrame { operator_state: vec![splits], ..SnapshotFrame::default() };
+        self.task.uploads.finish(id, &self.task.id, frame);
+    }
+
+    fn read(&mut self) -> Result<()> {
+        let mut status = SourceStatus::More;
+        for _ in 0..POLLS_PER_STEP {
+            if status != SourceStatus::More {
+                break;
+            }
+            if !self.outlet.has_room() {
+                // The consumer activates this operator when there is room.
+                self.outlet.advance(self.mark);
+                return Ok(());
+            }
+            status = self.reader.poll(&mut self.output)?;
+            let (batch, watermark) = self.generator.observe(self.output.take());
+            self.metrics.emitted(batch.len());
+            self.outlet.push_batch(batch);
+            self.mark.watermark = self.mark.watermark.max(watermark);
+        }
+        match status {
+            SourceStatus::More => self.activator.activate(),
+            SourceStatus::Idle(delay) => self.activate_after(delay),
+            SourceStatus::End => {
+                self.state = State::Ended;
+                self.mark.watermark = MAX_WATERMARK;
+                self.task.control().tell(TaskEvent::SourceEnded { task: self.task.id.clone() });
+            }
+        }
+        self.outlet.advance(self.mark);
+        Ok(())
+    }
+
+    /// At most one delayed activation is under way, however often something else wakes the source meanwhile.
+    fn activate_after(&mut self, delay: Duration) {
+        let now = self.task.control().clock().monotonic();
+        if self.armed.is_none_or(|due| due <= now) {
+            self.armed = Some(now + delay);
+            self.activator.activate_after(delay);
+        }
+    }
+}

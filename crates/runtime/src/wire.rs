@@ -1,0 +1,179 @@
+//! What the processes of a job say to each other, and how it is written to a socket.
+//!
+//! A connection opens with a [`Hello`]; then each side sends messages, each a frame (magic `HWCT`) around its postcard encoding.
+//! The leader sends [`Order`]s, the others [`Notice`]s.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use highwater_core::frame::{self, HEADER_LEN, Kind};
+use highwater_core::{CheckpointId, Error, ErrorKind, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::control::{Control, TaskEvent, lock};
+use crate::graph::Splits;
+
+const MESSAGE: Kind = Kind { magic: *b"HWCT", version: 1, name: "control message" };
+
+/// No honest message is longer: a longer one is something else that talks to this port.
+const LONGEST_MESSAGE: u64 = 1 << 30;
+
+/// What a connection is for, and who opens it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub purpose: Purpose,
+    /// Digest of the job's name and graph.
+    pub job: u64,
+    /// Index of the process that connects.
+    pub process: u32,
+    /// Workers in each process.
+    pub workers: u32,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// Orders and notices.
+    Control,
+    /// The batches of one attempt.
+    Data {
+        /// See [`Start::token`].
+        token: u64,
+    },
+}
+
+/// What the leader says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Begin an attempt.
+    Start(Start),
+    /// See [`Control::trigger`].
+    Trigger { id: CheckpointId, last: bool },
+    /// See [`Control::complete`].
+    Complete { id: CheckpointId },
+    /// See [`Control::give_up`].
+    GiveUp { id: CheckpointId },
+    /// See [`Control::finish`].
+    Finish,
+    /// See [`Control::abort`].
+    Abort { reason: String },
+    /// The job is over.
+    End { result: std::result::Result<(), (ErrorKind, String)> },
+}
+
+/// How to begin an attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    /// Names the attempt, also across restarts of the leader.
+    pub token: u64,
+    pub first_epoch: CheckpointId,
+    /// Storage and folder of the checkpoint to restore.
+    pub restore: Option<(String, String)>,
+    pub splits: Splits,
+}
+
+/// What the other processes say.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Notice {
+    /// Something about the attempt `token`.
+    Task { token: u64, event: TaskEvent },
+    /// Someone asks this process to stop the job.
+    Stop,
+}
+
+impl Order {
+    /// Passes the order on to the tasks of this process.
+    pub fn apply(&self, control: &Control) {
+        match self {
+            Order::Trigger { id, last } => control.trigger(*id, *last),
+            Order::Complete { id } => control.complete(*id),
+            Order::GiveUp { id } => control.give_up(*id),
+            Order::Finish => control.finish(),
+            Order::Abort { .. } => control.abort(),
+            Order::Start(_) | Order::End { .. } => {}
+        }
+    }
+}
+
+/// Writes a message.
+pub(crate) fn write<M: Serialize>(stream: &mut impl Write, message: &M) -> Result<()> {
+    let payload = postcard::to_stdvec(message)
+        .map_err(|error| Error::internal("a control message cannot be encoded").with_source(error))?;
+    let mut bytes = Vec::new();
+    frame::seal(MESSAGE, &payload, &mut bytes);
+    stream.write_all(&bytes).and_then(|()| stream.flush()).map_err(|error| lost("cannot write", error))
+}
+
+/// Reads a message, waiting for it.
+pub(crate) fn read<M: DeserializeOwned>(stream: &mut impl Read) -> Result<M> {
+    let mut bytes = vec![0; HEADER_LEN];
+    stream.read_exact(&mut bytes).map_err(|error| lost("cannot read", error))?;
+    let len = u64::from_le_bytes(bytes[8..16].try_into().expect("eight bytes"));
+    if bytes[..4] != MESSAGE.magic || len > LONGEST_MESSAGE {
+        return Err(Error::new(ErrorKind::Cluster, "the other side does not speak Highwater's protocol"));
+    }
+    bytes.resize(HEADER_LEN + len as usize, 0);
+    stream.read_exact(&mut bytes[HEADER_LEN..]).map_err(|error| lost("cannot read", error))?;
+    let opened = frame::open(MESSAGE, &bytes, "message from another process")?;
+    postcard::from_bytes(opened.payload)
+        .map_err(|error| Error::new(ErrorKind::Cluster, "a control message does not decode").with_source(error))
+}
+
+fn lost(what: &str, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Cluster, format!("{what} on the connection to another process")).with_source(error)
+}
+
+/// The leader's way to another process.
+#[derive(Debug)]
+pub(crate) struct PeerLink {
+    pub process: u32,
+    stream: Mutex<TcpStream>,
+    lost: AtomicBool,
+}
+
+impl PeerLink {
+    pub fn new(process: u32, stream: TcpStream) -> Self {
+        PeerLink { process, stream: Mutex::new(stream), lost: AtomicBool::new(false) }
+    }
+
+    /// Notes that nothing can be read from the process any more.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection was lost.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Sends an order. If the connection is lost, the thread that reads from it will say so.
+    pub fn send(&self, order: &Order) {
+        if let Err(error) = write(&mut *lock(&self.stream), order) {
+            tracing::debug!(process = self.process, %error, "order not delivered");
+        }
+    }
+
+    /// Ends the connection.
+    pub fn close(&self) {
+        let _ = lock(&self.stream).shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_way_and_anything_else_is_refused() {
+        let mut bytes = Vec::new();
+        write(&mut bytes, &Order::Trigger { id: CheckpointId(7), last: true }).unwrap();
+        let back: Order = read(&mut bytes.as_slice()).unwrap();
+        assert!(matches!(back, Order::Trigger { id: CheckpointId(7), last: true }));
+        let error = read::<Order>(&mut &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..]).unwrap_err();
+        assert!(error.to_string().contains("does not speak"), "{error}");
+        assert_eq!(read::<Order>(&mut &bytes[..9]).unwrap_err().kind(), ErrorKind::Cluster);
+    }
+}
