@@ -26,7 +26,7 @@ impl Drop for StopOnSignals {
 /// If the program has a signal handler of its own: then switch this off with
 /// [`stop_on_signals`](crate::StreamExecutionEnvironment::stop_on_signals) and use the job's stop handle.
 pub fn stop(handle: &StopHandle) -> Result<StopOnSignals> {
-    let installed = HANDLER.get_or_init(|| ctrlc::try_set_handler(on_signal).map_err(|error| error.to_string()));
+    let installed = HANDLER.get_or_init(|| ctrlc::set_handler(on_signal).map_err(|error| error.to_string()));
     installed.as_ref().map_err(|error| {
         Error::settings(format!(
             "cannot handle Ctrl-C ({error}): does the program do so itself? Then call stop_on_signals(false) and use stop_handle()"

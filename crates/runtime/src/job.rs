@@ -289,7 +289,7 @@ impl Running {
                 }
             }
         }
-        self.workers.join();
+        self.workers.join(self.control.is_aborted());
         true
     }
 

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Once};
 use std::time::Duration;
 
 use highwater_core::{Clock, Error, ErrorKind, Result};
@@ -70,6 +70,7 @@ impl Mesh {
             ))
             .with_source(error)
         })?;
+        keep_lost_connections_quiet();
         let (sender, controls) = channel();
         let data = Arc::<Arrivals>::default();
         let arrivals = Arc::clone(&data);
@@ -142,6 +143,22 @@ impl Mesh {
             streams = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
     }
+}
+
+/// Timely panics when a connection is lost, in its communication threads and then in workers that still use their queues. The driver
+/// hears of it by the control connection and says so itself; the panics' own messages would only confuse.
+fn keep_lost_connections_quiet() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if panic.location().is_some_and(|place| place.file().contains("timely_communication")) {
+                tracing::debug!(%panic, "a data connection was lost");
+            } else {
+                previous(panic);
+            }
+        }));
+    });
 }
 
 fn open(address: &str, hello: &Hello) -> Result<TcpStream> {

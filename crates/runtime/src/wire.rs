@@ -123,6 +123,9 @@ pub(crate) fn read<M: DeserializeOwned>(stream: &mut impl Read) -> Result<M> {
 }
 
 fn lost(what: &str, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return Error::new(ErrorKind::Cluster, "the other process closed the connection");
+    }
     Error::new(ErrorKind::Cluster, format!("{what} on the connection to another process")).with_source(error)
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use highwater_core::{Error, Result};
+use highwater_core::{Error, ErrorKind, Result};
 use highwater_storage::JobStore;
 use timely::WorkerConfig;
 use timely::communication::{Allocator, AllocatorBuilder, WorkerGuards, initialize_from};
@@ -24,7 +24,10 @@ use crate::upload;
 const LONGEST_PARK: Duration = Duration::from_millis(500);
 
 /// The worker threads of this process, and timely's communication threads, which end after them.
-pub(crate) struct Workers(WorkerGuards<()>);
+pub(crate) struct Workers {
+    workers: WorkerGuards<()>,
+    communication: Box<dyn Any + Send>,
+}
 
 /// Starts a worker for each of `allocators`.
 ///
@@ -47,26 +50,35 @@ pub(crate) fn start(
         }
         attempt.control.tell(TaskEvent::WorkerDone { worker });
     };
-    let guards = initialize_from(allocators, communication, work);
-    guards.map(Workers).map_err(|error| Error::internal(format!("cannot start worker threads: {error}")))
+    let workers = initialize_from(allocators, Box::new(()), work)
+        .map_err(|error| Error::internal(format!("cannot start worker threads: {error}")))?;
+    Ok(Workers { workers, communication })
 }
 
-/// A worker panicked outside of user code. Timely does so when a peer is gone.
+/// A worker panicked outside of user code. Timely does so when a connection to another process is lost.
 fn lost(worker: u32, panic: &(dyn Any + Send)) -> Error {
-    Error::internal(format!("worker {worker} panicked: {}", message_of(panic)))
+    let message = message_of(panic);
+    if message.contains("MergeQueue poisoned") || message.contains("timely communication error") {
+        return Error::new(ErrorKind::Cluster, "a data connection to another process was lost");
+    }
+    Error::internal(format!("worker {worker} panicked: {message}"))
 }
 
 impl Workers {
-    /// Waits for threads that have said that they are done.
-    pub fn join(self) {
-        // A worker's panic is caught and reported inside of it. What panics here is timely, when it joins a communication thread
-        // whose connection was lost: known by then, and the end of it.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.0.join()));
+    /// Waits for threads that have said that they are done. If the attempt was `aborted`, its sockets were shut down, which timely's
+    /// communication threads answer with a panic: nobody waits for those.
+    pub fn join(self, aborted: bool) {
+        // A worker's panic is caught and reported inside of it.
+        let _ = self.workers.join();
+        if aborted {
+            std::mem::forget(self.communication);
+        }
     }
 
     /// Leaves threads behind that do not come back: user code blocks in them.
     pub fn abandon(self) {
-        std::mem::forget(self.0);
+        std::mem::forget(self.workers);
+        std::mem::forget(self.communication);
     }
 }
 
