@@ -35,6 +35,8 @@ pub(crate) struct Leader<'a> {
     /// Checkpoints from this id on were taken by this run of the job.
     first_own: Option<CheckpointId>,
     attempts: u64,
+    /// Whether all tasks of an attempt were running at some time.
+    has_run: bool,
 }
 
 impl<'a> Leader<'a> {
@@ -56,6 +58,7 @@ impl<'a> Leader<'a> {
             next_id: CheckpointId(1),
             first_own: None,
             attempts: 0,
+            has_run: false,
         })
     }
 
@@ -86,7 +89,7 @@ impl<'a> Leader<'a> {
                 End::Stopped => return Ok(JobEnd::Stopped),
                 End::Failed(error) => error,
             };
-            if config.stop.requests() > 0 {
+            if config.stop.requests() > 0 || self.cannot_start(&error, running_since) {
                 return Err(error);
             }
             let failure = Failure { kind: error.kind(), at: config.clock.monotonic(), running_since };
@@ -104,6 +107,13 @@ impl<'a> Leader<'a> {
             // newer one it begins as the first attempt did.
             self.start_from = self.restart_from()?;
         }
+    }
+
+    /// A job that has never run, and for a reason that is not another process, is set up wrongly: its user wants to hear that now,
+    /// not see it tried again.
+    fn cannot_start(&mut self, error: &Error, running_since: Option<Duration>) -> bool {
+        self.has_run |= running_since.is_some();
+        !self.has_run && error.kind() != ErrorKind::Cluster
     }
 
     fn restart_from(&self) -> Result<StartFrom> {
