@@ -18,6 +18,9 @@ use crate::settings::{JobArgs, Settings};
 use crate::stream::DataStream;
 use crate::{logging, signals};
 
+/// As in Flink: `task.cancellation.timeout`, though that has three minutes.
+const CANCELLATION_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Where a job is built and run. See the [crate documentation](crate) for a whole one.
 ///
 /// Setters may be called in any order before [`execute`](StreamExecutionEnvironment::execute), which is where a setting that makes no
@@ -28,7 +31,8 @@ pub struct StreamExecutionEnvironment {
     parallelism: Cell<Option<usize>>,
     max_parallelism: Cell<Option<u32>>,
     backend: RefCell<Option<Box<dyn StateBackend>>>,
-    clock: Arc<dyn Clock>,
+    cancellation_timeout: Cell<Duration>,
+    clock: RefCell<Arc<dyn Clock>>,
     stop: StopHandle,
     status: Arc<JobStatus>,
     signals: Cell<bool>,
@@ -77,7 +81,8 @@ impl StreamExecutionEnvironment {
             parallelism: Cell::new(None),
             max_parallelism: Cell::new(None),
             backend: RefCell::new(None),
-            clock: Arc::new(SystemClock::new()),
+            cancellation_timeout: Cell::new(CANCELLATION_TIMEOUT),
+            clock: RefCell::new(Arc::new(SystemClock::new())),
             stop: StopHandle::default(),
             status: Arc::default(),
             signals: Cell::new(true),
@@ -118,6 +123,19 @@ impl StreamExecutionEnvironment {
     /// Sets what happens after a failure. The default restarts with growing delays if checkpoints are on, and not at all if not.
     pub fn set_restart_strategy(&self, strategy: RestartStrategy) -> &Self {
         self.settings.borrow_mut().restart_strategy = Some(strategy);
+        self
+    }
+
+    /// Sets how long the workers may take to drop a failed attempt before they are left behind, which takes user code that blocks.
+    /// The default is 30 seconds.
+    pub fn set_cancellation_timeout(&self, timeout: Duration) -> &Self {
+        self.cancellation_timeout.set(timeout);
+        self
+    }
+
+    /// Sets where time comes from: that of the machine, unless a test has its own.
+    pub fn set_clock(&self, clock: Arc<dyn Clock>) -> &Self {
+        *self.clock.borrow_mut() = clock;
         self
     }
 
@@ -191,15 +209,16 @@ impl StreamExecutionEnvironment {
     /// A setting that makes no sense; what the restart strategy did not get over; what no restart can mend.
     pub fn execute(&self, name: &str) -> Result<JobResult> {
         let config = self.job_config(name)?;
+        let clock = Arc::clone(&config.clock);
         let graph = std::mem::take(&mut *self.graph.borrow_mut());
         let _signals = self.signals.get().then(|| signals::stop(&self.stop)).transpose()?;
-        let _progress = self.progress.get().then(|| Progress::start(&self.status, &self.clock)).flatten();
-        let began = self.clock.monotonic();
+        let _progress = self.progress.get().then(|| Progress::start(&self.status, &clock)).flatten();
+        let began = clock.monotonic();
         let end = execute(graph, config)?;
         let numbers = self.status.snapshot();
         Ok(JobResult {
             end,
-            duration: self.clock.monotonic().saturating_sub(began),
+            duration: clock.monotonic().saturating_sub(began),
             records: numbers.records,
             attempts: numbers.attempts,
             checkpoints_completed: numbers.completed,
@@ -235,7 +254,8 @@ impl StreamExecutionEnvironment {
             start_from,
             process: settings.process.0,
             hosts: settings.hosts,
-            clock: Arc::clone(&self.clock),
+            cancellation_timeout: self.cancellation_timeout.get(),
+            clock: Arc::clone(&self.clock.borrow()),
             stop: self.stop.clone(),
             status: Arc::clone(&self.status),
         })

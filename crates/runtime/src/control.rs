@@ -15,6 +15,8 @@ use highwater_checkpoint::metadata::{FileDigest, TaskSnapshot};
 use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
 use timely::scheduling::SyncActivator;
 
+use crate::restore::StateTimes;
+
 /// What tasks and workers tell the driver.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub enum TaskEvent {
@@ -22,6 +24,17 @@ pub enum TaskEvent {
     Ready {
         /// Which worker of the job.
         worker: u32,
+    },
+    /// A keyed task has restored its state.
+    StateRestored {
+        /// Who.
+        task: TaskId,
+        /// How many keys it has.
+        keys: u64,
+        /// How many bytes were read.
+        bytes: u64,
+        /// How long that took.
+        times: StateTimes,
     },
     /// The synchronous part of a snapshot is done.
     Prepared {

@@ -15,11 +15,9 @@ use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
 
 use crate::checkpoint_io::{CheckpointIo, Work};
 use crate::control::{Control, Signal, TaskEvent};
+use crate::restore::StateTimes;
 use crate::status::JobStatus;
 use crate::wire::{Order, PeerLink};
-
-/// How long the workers may take to drop an aborted attempt before they are left behind.
-pub(crate) const CANCELLATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -118,6 +116,11 @@ impl Driver<'_> {
                     self.begin()?;
                 }
             }
+            TaskEvent::StateRestored { task, keys, bytes, times } => {
+                let StateTimes { init, prepare, confirm, complete } = times;
+                let total = times.total();
+                tracing::info!(%task, keys, bytes, ?total, ?init, ?prepare, ?confirm, ?complete, "state restored");
+            }
             TaskEvent::Prepared { id, task, pause } => {
                 self.status.paused(pause);
                 self.coordinate(Event::Prepared { id, task })?;
@@ -203,7 +206,7 @@ impl Driver<'_> {
                 tracing::debug!(checkpoint = %id, %reason, "checkpoint aborted");
                 self.voice.say(Order::GiveUp { id });
             }
-            Command::Report(report) => return self.report(report),
+            Command::Report(report) => self.report(report),
             Command::Refuse { request, why } => {
                 tracing::warn!(?request, why, "no checkpoint is taken");
             }
@@ -218,18 +221,13 @@ impl Driver<'_> {
         }
     }
 
-    fn report(&mut self, report: CheckpointReport) -> Result<()> {
+    fn report(&mut self, report: CheckpointReport) {
         log(&report);
         let (kind, outcome) = (report.kind, report.outcome.clone());
         self.status.checkpoint(report);
-        match (kind, outcome) {
-            (CheckpointKind::Final, Outcome::Completed) => {
-                self.end_streams();
-                Ok(())
-            }
-            (CheckpointKind::Final, Outcome::Failed(reason)) => Err(last_failed(&reason.to_string())),
-            (CheckpointKind::Final, Outcome::InDoubt { error }) => Err(last_failed(&error)),
-            (CheckpointKind::Periodic | CheckpointKind::Manual, _) => Ok(()),
+        // One that failed is tried again, or the coordinator fails the job.
+        if (kind, outcome) == (CheckpointKind::Final, Outcome::Completed) {
+            self.end_streams();
         }
     }
 
@@ -256,10 +254,6 @@ impl Driver<'_> {
     pub fn next_id(&self) -> Option<CheckpointId> {
         self.checkpoints.as_ref().map(|checkpoints| checkpoints.coordinator.next_id())
     }
-}
-
-fn last_failed(reason: &str) -> Error {
-    Error::new(ErrorKind::Checkpoint, format!("the last checkpoint failed: {reason}"))
 }
 
 fn log(report: &CheckpointReport) {

@@ -11,7 +11,6 @@ use highwater_core::{Error, ErrorKind, Result};
 use highwater_storage::{CheckpointStorage, JobStore, open_uri};
 
 use crate::control::{Signal, TaskEvent};
-use crate::driver::CANCELLATION_TIMEOUT;
 use crate::job::{Beginning, JobEnd, Process, Running, signals, stopped_at_once};
 use crate::mesh::Mesh;
 use crate::recovery;
@@ -100,7 +99,8 @@ impl Follower<'_> {
         match running {
             Ok(mut running) => {
                 let result = self.run(token, &mut running, stream, early, receiver);
-                if !running.end(receiver, &*self.process.config.clock, CANCELLATION_TIMEOUT) {
+                let config = &self.process.config;
+                if !running.end(receiver, &*config.clock, config.cancellation_timeout) {
                     return Err(Left::JobFailed(Error::new(
                         ErrorKind::UserFunction,
                         "user code blocks a worker, so this process cannot go on: start it again",

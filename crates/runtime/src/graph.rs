@@ -3,7 +3,7 @@
 //! The program builds a [`Graph`] once; each worker of each attempt builds its dataflow from it, node by node in the order in which
 //! they were added, so that all workers agree on every channel.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -243,20 +243,11 @@ pub(crate) struct Builder<'s> {
     pub uploads: Uploads,
     /// Tasks of this worker that take part in checkpoints.
     pub tasks: RefCell<BTreeSet<TaskId>>,
-    /// Bytes of state that were restored.
-    pub restored_bytes: Cell<u64>,
 }
 
 impl<'s> Builder<'s> {
     pub fn new(scope: Scope<'s, Mark>, attempt: Arc<Attempt>, uploads: Uploads) -> Self {
-        Builder {
-            scope,
-            streams: Streams::new(),
-            attempt,
-            uploads,
-            tasks: RefCell::default(),
-            restored_bytes: Cell::new(0),
-        }
+        Builder { scope, streams: Streams::new(), attempt, uploads, tasks: RefCell::default() }
     }
 
     /// This worker's instance of the operator at `site`.

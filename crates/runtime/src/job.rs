@@ -39,6 +39,8 @@ pub struct JobConfig {
     pub checkpoints: CheckpointConfig,
     /// What to do after a failure.
     pub restart: RestartStrategy,
+    /// How long the workers may take to drop a failed attempt before they are left behind, as user code blocks in them.
+    pub cancellation_timeout: Duration,
     /// Where checkpoints go: required if there are any.
     pub storage: Option<Arc<dyn CheckpointStorage>>,
     /// What to start from.
@@ -107,8 +109,10 @@ struct StopInner {
 impl StopHandle {
     /// Asks the job to take a last checkpoint and end; asked twice, it ends at once.
     pub fn stop(&self) {
+        // Under the lock, so that `listen` passes on this request or leaves it to this call, never both.
+        let listener = lock(&self.0.listener);
         self.0.requests.fetch_add(1, Ordering::SeqCst);
-        if let Some(listener) = &*lock(&self.0.listener) {
+        if let Some(listener) = &*listener {
             // Nobody listens between attempts; the count is looked at there.
             let _ = listener.send(Signal::Stop);
         }

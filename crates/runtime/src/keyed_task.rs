@@ -11,7 +11,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 use timely::scheduling::Activator;
 
-use highwater_core::{CheckpointId, Error, ErrorKind, KeyGroupRange, KeyHash, Result};
+use highwater_core::{CheckpointId, Error, ErrorKind, KeyGroup, KeyGroupRange, KeyHash, Result};
 use highwater_state::table::KeyGroupTables;
 use highwater_state::{Data, Key, KeyedState, StateSchema};
 
@@ -25,6 +25,7 @@ use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
 use crate::mark::{Frontier, MAX_WATERMARK, Mark};
 use crate::metrics::TaskMetrics;
 use crate::process::{Context, KeyedProcessFunction, OpenContext, TimeDomain, Timer};
+use crate::restore::{Restored, StateClock};
 use crate::side::Sides;
 use crate::stateless::mark_of;
 use crate::streams::{Flow, StreamId};
@@ -120,9 +121,7 @@ fn build_keyed<'s, K: Key, In: Data, F: KeyedProcessFunction<K, In>>(
     mut function: F,
 ) -> Result<()> {
     let task = builder.stateful_task(site);
-    let mut keyed = KeyedContents::<K, F::State>::new(&task);
-    let restored_bytes = keyed.restore(&task)?;
-    builder.restored_bytes.set(builder.restored_bytes.get() + restored_bytes);
+    let keyed = KeyedContents::<K, F::State>::open(&task)?;
     let open = OpenContext {
         name: task.name.clone(),
         subtask: task.id.subtask,
@@ -189,43 +188,52 @@ struct KeyedContents<K: Key, S: KeyedState> {
 }
 
 impl<K: Key, S: KeyedState> KeyedContents<K, S> {
-    fn new(task: &Task) -> Self {
+    /// Empty, or with what the restored checkpoint has for this task.
+    fn open(task: &Task) -> Result<Self> {
+        let mut clock = StateClock::start(&**task.control().clock());
         let attempt = &task.attempt;
         let range = attempt.max_parallelism.range_of(task.id.subtask, attempt.parallelism);
-        KeyedContents { rows: KeyGroupTables::new(attempt.max_parallelism, range), timers: Timers::default(), range }
+        let rows = KeyGroupTables::new(attempt.max_parallelism, range);
+        let mut contents = KeyedContents { rows, timers: Timers::default(), range };
+        clock.spend(|times| &mut times.init);
+        let Some(restored) = &attempt.restored else { return Ok(contents) };
+        let bytes = contents.restore(task, restored, &mut clock)?;
+        clock.spend(|times| &mut times.complete);
+        let (keys, times) = (contents.rows.len() as u64, clock.times());
+        task.control().tell(TaskEvent::StateRestored { task: task.id.clone(), keys, bytes, times });
+        Ok(contents)
     }
 
     fn schema() -> StateSchema {
         StateSchema { key: K::schema(), states: S::states() }
     }
 
-    /// Takes in what the restored checkpoint has for this task; how many bytes that was.
-    fn restore(&mut self, task: &Task) -> Result<u64> {
-        let attempt = &task.attempt;
-        let Some(restored) = &attempt.restored else { return Ok(0) };
-        let clock = task.control().clock();
-        let began = clock.monotonic();
-        let parts = restored.keyed(&task.id.operator, task.id.subtask, attempt.parallelism, attempt.max_parallelism)?;
+    /// Takes in what the checkpoint has for this task; how many bytes that was.
+    fn restore(&mut self, task: &Task, restored: &Restored, clock: &mut StateClock<'_>) -> Result<u64> {
+        let (max, parallelism) = (task.attempt.max_parallelism, task.attempt.parallelism);
         let mut bytes = 0;
-        for part in parts {
+        for part in restored.keyed(&task.id.operator, task.id.subtask, parallelism, max)? {
             check_schema(&Self::schema(), part.schema, &task.name)?;
-            bytes += restored.load(&part, |group, entries, payload| {
+            clock.spend(|times| &mut times.confirm);
+            bytes += restored.load(&part, clock, |group, entries, payload| {
                 if part.name == TIMERS {
-                    return self.timers.restore(payload, attempt.max_parallelism, self.range);
+                    self.timers.restore(payload, max, self.range)
+                } else {
+                    self.load_rows(group, entries, payload)
                 }
-                let found = self.rows.load(group, payload).map_err(|error| {
-                    Error::new(ErrorKind::Corrupt, "the stored state does not decode").with_source(error)
-                })?;
-                if found != entries {
-                    let what = format!("{found} entries in key group {}, the metadata says {entries}", group.0);
-                    return Err(Error::new(ErrorKind::Corrupt, what));
-                }
-                Ok(())
             })?;
         }
-        let took = clock.monotonic().saturating_sub(began);
-        tracing::debug!(task = %task.id, keys = self.rows.len(), bytes, ?took, "state restored");
         Ok(bytes)
+    }
+
+    fn load_rows(&mut self, group: KeyGroup, entries: u64, payload: &[u8]) -> Result<()> {
+        let corrupt = |what: String| Error::new(ErrorKind::Corrupt, what);
+        let found = self.rows.load(group, payload);
+        let found = found.map_err(|error| corrupt("the stored state does not decode".into()).with_source(error))?;
+        if found == entries {
+            return Ok(());
+        }
+        Err(corrupt(format!("{found} entries in key group {}, the metadata says {entries}", group.0)))
     }
 }
 

@@ -10,7 +10,7 @@ use highwater_storage::{JobStore, Lock};
 
 use crate::checkpoint_io::{CheckpointIo, Work};
 use crate::control::{Signal, lock};
-use crate::driver::{CANCELLATION_TIMEOUT, Checkpoints, Driver, End, Voice};
+use crate::driver::{Checkpoints, Driver, End, Voice};
 use crate::job::{Beginning, JobEnd, Process, signals, stopped_at_once};
 use crate::mesh::Mesh;
 use crate::recovery::{self, Found, StartFrom};
@@ -29,7 +29,6 @@ pub(crate) struct Leader<'a> {
     peers: Vec<Option<Arc<PeerLink>>>,
     /// The attempt whose notices count, and where they go.
     current: Arc<Mutex<Option<(u64, Sender<Signal>)>>>,
-    start_from: StartFrom,
     /// Above every id that attempts of this process have used.
     next_id: CheckpointId,
     /// Checkpoints from this id on were taken by this run of the job.
@@ -54,7 +53,6 @@ impl<'a> Leader<'a> {
             _lock: lock,
             peers: (1..config.processes()).map(|_| None).collect(),
             current: Arc::default(),
-            start_from: config.start_from.clone(),
             next_id: CheckpointId(1),
             first_own: None,
             attempts: 0,
@@ -103,9 +101,6 @@ impl<'a> Leader<'a> {
                     self.wait(delay)?;
                 }
             }
-            // A restart goes on from the newest checkpoint, also after a fresh start or one from a given path; without any
-            // newer one it begins as the first attempt did.
-            self.start_from = self.restart_from()?;
         }
     }
 
@@ -116,6 +111,8 @@ impl<'a> Leader<'a> {
         !self.has_run && error.kind() != ErrorKind::Cluster
     }
 
+    /// A restart goes on from the newest checkpoint, also after a fresh start or one from a given path; without any newer one it
+    /// begins as the first attempt did.
     fn restart_from(&self) -> Result<StartFrom> {
         let first = self.process.config.start_from.clone();
         let (Some(store), Some(first_own)) = (&self.store, self.first_own) else { return Ok(first) };
@@ -167,10 +164,11 @@ impl<'a> Leader<'a> {
         let first_epoch = beginning.first_epoch;
         let restore = beginning.restored.as_ref().map(|restored| restored.location());
         let start = Start { token: beginning.token, first_epoch, restore, splits: beginning.splits.clone() };
+        // Before the others are told to start: if it fails, they have nothing to give up.
+        let checkpoints = self.checkpoints(found, first_epoch, &sender)?;
         let peers: Vec<_> = self.peers.iter().flatten().cloned().collect();
         peers.iter().for_each(|peer| peer.send(&Order::Start(start.clone())));
         let peers_lost = || self.peers_lost() || config.stop.requests() > 1;
-        let checkpoints = self.checkpoints(found, first_epoch, &sender)?;
         let running =
             self.process.start(self.mesh.as_ref(), self.store.as_ref(), beginning, sender.clone(), &peers_lost);
         let mut running = match running {
@@ -200,21 +198,22 @@ impl<'a> Leader<'a> {
         running.retain(&driver.running);
         // The storage thread first: what it publishes decides what the next attempt restores.
         drop(driver);
-        running.end(receiver, &*config.clock, CANCELLATION_TIMEOUT);
+        running.end(receiver, &*config.clock, config.cancellation_timeout);
         Ok((end, running_since))
     }
 
     fn find(&mut self) -> Result<Found> {
         let config = &self.process.config;
+        let start_from = self.restart_from()?;
         let Some((store, storage)) = self.store.as_ref().zip(config.storage.as_ref()) else {
-            let restored = match &self.start_from {
+            let restored = match &start_from {
                 StartFrom::Path(path) => Some(Arc::new(recovery::at_path(path)?)),
                 StartFrom::Latest | StartFrom::Fresh => None,
             };
             let next_id = restored.as_ref().map_or(CheckpointId(1), |restored| restored.id().next());
             return Ok(Found { restored, completed: Vec::new(), garbage: Vec::new(), next_id });
         };
-        let mut found = recovery::find(store, storage, &config.name, &self.start_from)?;
+        let mut found = recovery::find(store, storage, &config.name, &start_from)?;
         found.next_id = found.next_id.max(self.next_id);
         self.first_own.get_or_insert(found.next_id);
         Ok(found)

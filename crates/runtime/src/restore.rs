@@ -3,11 +3,14 @@
 //! Invariant I7: every block is verified before a byte of it is used; what does not verify is named by file and offset.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater_checkpoint::metadata::{BLOCK, Block, Location, Metadata, OperatorSnapshot};
 use highwater_checkpoint::rescale;
 use highwater_core::frame;
-use highwater_core::{CheckpointId, Error, KeyGroup, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex};
+use highwater_core::{
+    CheckpointId, Clock, Error, KeyGroup, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex,
+};
 use highwater_storage::CheckpointStorage;
 
 /// A completed checkpoint whose metadata has been verified.
@@ -26,6 +29,50 @@ pub struct KeyedPart<'a> {
     /// Its schema when it was written, as JSON.
     pub schema: &'a str,
     blocks: Vec<&'a Block>,
+}
+
+/// How long a task's state took to come up, by phase: `T_state = T_init + T_prepare + T_confirm + T_complete`, exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StateTimes {
+    /// Setting up the empty state.
+    pub init: Duration,
+    /// Fetching this subtask's key groups.
+    pub prepare: Duration,
+    /// Verifying checksums, schema and key-group coverage.
+    pub confirm: Duration,
+    /// Decoding into the state, after which the task is ready to process.
+    pub complete: Duration,
+}
+
+impl StateTimes {
+    /// From the first moment to the last.
+    pub fn total(&self) -> Duration {
+        self.init + self.prepare + self.confirm + self.complete
+    }
+}
+
+/// Gives every moment between start and end to one phase.
+pub(crate) struct StateClock<'a> {
+    clock: &'a dyn Clock,
+    last: Duration,
+    times: StateTimes,
+}
+
+impl<'a> StateClock<'a> {
+    pub fn start(clock: &'a dyn Clock) -> Self {
+        StateClock { clock, last: clock.monotonic(), times: StateTimes::default() }
+    }
+
+    /// The time since the last call belongs to `phase`.
+    pub fn spend(&mut self, phase: impl FnOnce(&mut StateTimes) -> &mut Duration) {
+        let now = self.clock.monotonic();
+        *phase(&mut self.times) += now.saturating_sub(self.last);
+        self.last = now;
+    }
+
+    pub fn times(self) -> StateTimes {
+        self.times
+    }
 }
 
 impl<'a> From<rescale::KeyedShare<'a>> for KeyedPart<'a> {
@@ -76,7 +123,12 @@ impl Restored {
     ///
     /// # Errors
     /// If a block cannot be read or does not verify, or from `load`.
-    pub fn load(&self, part: &KeyedPart<'_>, mut load: impl FnMut(KeyGroup, u64, &[u8]) -> Result<()>) -> Result<u64> {
+    pub(crate) fn load(
+        &self,
+        part: &KeyedPart<'_>,
+        clock: &mut StateClock<'_>,
+        mut load: impl FnMut(KeyGroup, u64, &[u8]) -> Result<()>,
+    ) -> Result<u64> {
         let mut bytes = 0;
         for block in &part.blocks {
             let place = self.place(&block.location);
@@ -86,8 +138,11 @@ impl Restored {
                     self.storage.read_range(&format!("{}/{name}", self.folder), *offset, *len)?
                 }
             };
+            clock.spend(|times| &mut times.prepare);
             let opened = frame::open(BLOCK, &framed, &place)?;
+            clock.spend(|times| &mut times.confirm);
             load(block.group, block.entries, opened.payload).map_err(|error| error.context(place))?;
+            clock.spend(|times| &mut times.complete);
             bytes += framed.len() as u64;
         }
         Ok(bytes)

@@ -93,17 +93,14 @@ fn run(
     let (announce, tasks) = channel();
     let (uploads, upload_thread) = upload::start(index, store, Arc::clone(control), tasks)?;
     let mut worker = Worker::new(WorkerConfig::default(), allocator, Some(started()));
-    let began = control.clock().monotonic();
-    let restored_bytes = worker.dataflow::<Mark, _, _>(|scope| -> Result<u64> {
+    let built = worker.dataflow::<Mark, _, _>(|scope| -> Result<()> {
         let builder = Builder::new(scope, Arc::clone(attempt), uploads);
         plan.build(&builder)?;
         // The upload thread is gone only if it panicked, which its first message will show.
         let _ = announce.send(builder.tasks.borrow().len());
-        Ok(builder.restored_bytes.get())
+        Ok(())
     });
-    let result = restored_bytes.map(|bytes| {
-        let took = control.clock().monotonic().saturating_sub(began);
-        tracing::debug!(worker = index, ?took, restored_bytes = bytes, "worker ready");
+    let result = built.map(|()| {
         control.tell(TaskEvent::Ready { worker: index });
         step(&mut worker, attempt);
     });
