@@ -98,7 +98,9 @@ impl<'a> Leader<'a> {
                 }
                 Decision::RestartAfter(delay) => {
                     tracing::warn!(%error, ?delay, "the attempt failed; the job restarts");
-                    self.wait(delay)?;
+                    if !self.wait(delay) {
+                        return Err(error);
+                    }
                 }
             }
         }
@@ -126,16 +128,17 @@ impl<'a> Leader<'a> {
         (highwater_core::KeyHash::of(&seed.to_le_bytes()).0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn wait(&self, delay: Duration) -> Result<()> {
+    /// Waits before the next attempt; false if a stop was asked for meanwhile.
+    fn wait(&self, delay: Duration) -> bool {
         let clock = &self.process.config.clock;
         let until = clock.monotonic() + delay;
         while clock.monotonic() < until {
             if self.process.config.stop.requests() > 0 {
-                return Err(stopped_at_once());
+                return false;
             }
             std::thread::sleep(LOOK.min(until.saturating_sub(clock.monotonic())));
         }
-        Ok(())
+        true
     }
 
     /// One attempt from recovery to its end.
