@@ -1,0 +1,123 @@
+//! Which checkpoint to restore when a job starts again, and which id to go on with.
+//!
+//! A candidate is a folder with a `_metadata`: without one there is no checkpoint (I3). The newest that verifies is restored.
+//! One that does not is passed over with its name and the reason, never silently; and where none verifies, starting without
+//! state is nobody's decision but the user's.
+
+use highwater_core::{CheckpointId, Error, ErrorKind, Result};
+
+/// No id is above this: far more than any job can use, and far from where adding one would overflow.
+pub(crate) const MAX_ID: CheckpointId = CheckpointId(1 << 62);
+
+/// A checkpoint found in the checkpoint directory, and whether it verifies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub id: CheckpointId,
+    /// Where it is.
+    pub path: String,
+    /// What is wrong with it, if anything.
+    pub verdict: Result<(), String>,
+}
+
+/// A checkpoint that would have been restored, were it not damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Where it is.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// There is no checkpoint: begin without state.
+    Begin,
+    /// Restore this one.
+    Restore {
+        /// Its id.
+        id: CheckpointId,
+        /// Where it is.
+        path: String,
+        /// The newer ones, newest first. To be told to people.
+        passed_over: Vec<PassedOver>,
+    },
+    /// There are checkpoints, and none of them verifies: do not start, unless a fresh start is asked for.
+    Refuse {
+        /// All of them, newest first.
+        passed_over: Vec<PassedOver>,
+    },
+}
+
+/// Chooses the newest candidate that verifies. The verdict on one older than the choice does not matter.
+pub fn choose(mut candidates: Vec<Candidate>) -> Choice {
+    if candidates.is_empty() {
+        return Choice::Begin;
+    }
+    // By path where ids are equal, so that the choice does not depend on the order of a directory listing.
+    candidates.sort_by(|a, b| b.id.cmp(&a.id).then_with(|| a.path.cmp(&b.path)));
+    let mut passed_over = Vec::new();
+    for Candidate { id, path, verdict } in candidates {
+        match verdict {
+            Ok(()) => return Choice::Restore { id, path, passed_over },
+            Err(reason) => passed_over.push(PassedOver { path, reason }),
+        }
+    }
+    Choice::Refuse { passed_over }
+}
+
+/// The id after every one that was ever `seen`, completed or not: 1 if there was none.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if one is so large that no job can have counted up to it.
+pub fn next_id(seen: impl IntoIterator<Item = CheckpointId>) -> Result<CheckpointId> {
+    match seen.into_iter().max() {
+        None => Ok(CheckpointId(1)),
+        Some(id) if id < MAX_ID => Ok(id.next()),
+        Some(id) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("checkpoint id {id} is out of bounds: something other than this job has named it, remove it"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(id: u64, verdict: Result<(), &str>) -> Candidate {
+        Candidate { id: CheckpointId(id), path: format!("chk-{id}"), verdict: verdict.map_err(str::to_owned) }
+    }
+
+    fn passed_over(id: u64, reason: &str) -> PassedOver {
+        PassedOver { path: format!("chk-{id}"), reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn the_newest_that_verifies_is_restored_and_newer_ones_are_named() {
+        let choice = choose(vec![
+            candidate(8, Ok(())),
+            candidate(10, Err("bad checksum")),
+            candidate(7, Err("cut off")),
+            candidate(9, Err("no file a")),
+        ]);
+        let passed_over = vec![passed_over(10, "bad checksum"), passed_over(9, "no file a")];
+        assert_eq!(choice, Choice::Restore { id: CheckpointId(8), path: "chk-8".into(), passed_over });
+    }
+
+    #[test]
+    fn a_job_with_only_damaged_checkpoints_does_not_begin_anew() {
+        let choice = choose(vec![candidate(1, Err("cut off")), candidate(2, Err("bad checksum"))]);
+        let passed_over = vec![passed_over(2, "bad checksum"), passed_over(1, "cut off")];
+        assert_eq!(choice, Choice::Refuse { passed_over });
+        assert_eq!(choose(vec![]), Choice::Begin);
+    }
+
+    #[test]
+    fn ids_go_on_after_the_highest_ever_seen() {
+        assert_eq!(next_id([]).unwrap(), CheckpointId(1));
+        assert_eq!(next_id([4, 9, 2].map(CheckpointId)).unwrap(), CheckpointId(10));
+        assert_eq!(next_id([CheckpointId(u64::MAX)]).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}

@@ -1,0 +1,50 @@
+//! The job of these tests: one operator, `count`, with three tasks.
+
+use std::time::Duration;
+
+use highwater_checkpoint::{
+    CheckpointConfig, Coordinator, Event, FileDigest, JobPlan, KeyedSnapshot, OperatorPlan, TaskSnapshot,
+};
+use highwater_core::{CheckpointId, JobName, MaxParallelism, OperatorUid, Parallelism, SubtaskIndex, TaskId};
+
+pub const TASKS: u32 = 3;
+
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub fn task(index: u32) -> TaskId {
+    TaskId { operator: OperatorUid::parse("count").unwrap(), subtask: SubtaskIndex(index) }
+}
+
+pub fn plan() -> JobPlan {
+    let count = OperatorPlan {
+        uid: OperatorUid::parse("count").unwrap(),
+        name: "count visitors".to_owned(),
+        parallelism: Parallelism::new(TASKS).unwrap(),
+        max_parallelism: MaxParallelism::new(8).unwrap(),
+    };
+    JobPlan::new(JobName::parse("visitors").unwrap(), vec![count]).unwrap()
+}
+
+pub fn coordinator(config: &CheckpointConfig, next_id: CheckpointId, restored: Vec<CheckpointId>) -> Coordinator {
+    Coordinator::new(config.clone(), plan(), next_id, restored).unwrap()
+}
+
+/// The acknowledgement of a task that owns its key groups and wrote `files`.
+pub fn acknowledgement(id: CheckpointId, index: u32, files: Vec<FileDigest>) -> Event {
+    let max_parallelism = MaxParallelism::new(8).unwrap();
+    let keyed = KeyedSnapshot {
+        name: "state".to_owned(),
+        max_parallelism,
+        range: max_parallelism.range_of(SubtaskIndex(index), Parallelism::new(TASKS).unwrap()),
+        schema: "{}".to_owned(),
+        blocks: vec![],
+    };
+    let snapshot = TaskSnapshot { keyed: vec![keyed], operator_state: vec![] };
+    Event::Acknowledged { id, task: task(index), snapshot, files, bytes: 10 }
+}
+
+pub fn file(name: &str) -> FileDigest {
+    FileDigest { name: name.to_owned(), len: 10, crc32c: 1 }
+}

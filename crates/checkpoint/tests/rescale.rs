@@ -1,0 +1,138 @@
+//! Rescaling: whatever the old and the new parallelism, every block and every element is restored exactly once.
+
+use highwater_checkpoint::rescale::{all_elements, assign_blocks, check_coverage, split_elements};
+use highwater_checkpoint::{Block, KeyedSnapshot, Location, OperatorSnapshot, OperatorState, TaskSnapshot};
+use highwater_core::{ErrorKind, KeyGroup, KeyGroupRange, MaxParallelism, OperatorUid, Parallelism, SubtaskIndex};
+
+fn parallelism(count: u32) -> Parallelism {
+    Parallelism::new(count).unwrap()
+}
+
+fn max(count: u32) -> MaxParallelism {
+    MaxParallelism::new(count).unwrap()
+}
+
+/// A block that can be told from others by its number of entries.
+fn block(group: KeyGroup, entries: u64) -> Block {
+    Block { group, entries, location: Location::Inline(vec![]) }
+}
+
+/// Two blocks for each key group, newest group first, and two elements for each subtask, `a0 b0 a1 b1 ..`.
+fn snapshot(stored: u32, max_parallelism: u32) -> OperatorSnapshot {
+    let task = |subtask: SubtaskIndex| {
+        let range = max(max_parallelism).range_of(subtask, parallelism(stored));
+        let groups: Vec<KeyGroup> = range.iter().collect();
+        let blocks = groups.into_iter().rev().flat_map(|group| [block(group, 1), block(group, 2)]).collect();
+        let state = |name: &str, blocks| KeyedSnapshot {
+            name: name.to_owned(),
+            max_parallelism: max(max_parallelism),
+            range,
+            schema: format!("schema of {name}"),
+            blocks,
+        };
+        let elements = ["a", "b"].map(|letter| format!("{letter}{subtask}").into_bytes()).to_vec();
+        let list = OperatorState { name: "list".to_owned(), schema: "text".to_owned(), elements };
+        TaskSnapshot { keyed: vec![state("timers", vec![]), state("state", blocks)], operator_state: vec![list] }
+    };
+    OperatorSnapshot {
+        uid: OperatorUid::parse("count").unwrap(),
+        name: "count".to_owned(),
+        parallelism: parallelism(stored),
+        max_parallelism: max(max_parallelism),
+        subtasks: (0..stored).map(SubtaskIndex).map(|subtask| (subtask, task(subtask))).collect(),
+    }
+}
+
+fn split(stored: u32, now: u32, subtask: u32) -> Vec<String> {
+    let snapshot = snapshot(stored, 8);
+    let shares = split_elements(&snapshot, SubtaskIndex(subtask), parallelism(now)).unwrap();
+    assert_eq!(shares.len(), 1);
+    assert_eq!((shares[0].name, shares[0].schema), ("list", "text"));
+    shares[0].elements.iter().map(|element| String::from_utf8(element.to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn every_block_goes_to_the_owner_of_its_key_group_exactly_once() {
+    for max_parallelism in [1, 7, 8, 128] {
+        for stored in [1, 2, 3, 7, 8].into_iter().filter(|p| *p <= max_parallelism) {
+            let snapshot = snapshot(stored, max_parallelism);
+            check_coverage(&snapshot).unwrap();
+            for now in [1, 2, 5, 7, 8].into_iter().filter(|p| *p <= max_parallelism) {
+                let mut restored = Vec::new();
+                for subtask in (0..now).map(SubtaskIndex) {
+                    let shares = assign_blocks(&snapshot, subtask, parallelism(now), max(max_parallelism)).unwrap();
+                    let [state, timers] = &shares[..] else { panic!("{shares:?}") };
+                    assert_eq!((state.name, state.schema), ("state", "schema of state"));
+                    assert_eq!((timers.name, timers.blocks.len()), ("timers", 0));
+                    let owned = |block: &&Block| max(max_parallelism).owner(block.group, parallelism(now)) == subtask;
+                    assert!(state.blocks.iter().all(owned), "{stored} to {now}, subtask {subtask}");
+                    restored.extend(state.blocks.iter().map(|block| (block.group.0, block.entries)));
+                }
+                let all: Vec<_> = (0..max_parallelism as u16).flat_map(|group| [(group, 1), (group, 2)]).collect();
+                assert_eq!(restored, all, "{stored} to {now}: each once, by key group, in the order stored");
+            }
+        }
+    }
+}
+
+#[test]
+fn elements_are_dealt_out_in_turn() {
+    assert_eq!(split(2, 3, 0), ["a0", "b1"]);
+    assert_eq!(split(2, 3, 1), ["b0"]);
+    assert_eq!(split(2, 3, 2), ["a1"]);
+    assert_eq!(split(3, 1, 0), ["a0", "b0", "a1", "b1", "a2", "b2"]);
+    assert!(split(1, 4, 3).is_empty());
+}
+
+#[test]
+fn with_the_same_parallelism_each_subtask_gets_its_own_elements_back() {
+    assert_eq!(split(3, 3, 1), ["a1", "b1"]);
+}
+
+#[test]
+fn a_union_is_all_elements() {
+    let snapshot = snapshot(2, 8);
+    let shares = all_elements(&snapshot);
+    assert_eq!(shares[0].elements, [b"a0", b"b0", b"a1", b"b1"]);
+}
+
+#[test]
+fn another_max_parallelism_is_refused_where_there_is_keyed_state() {
+    let mut snapshot = snapshot(2, 8);
+    let assign = |snapshot: &OperatorSnapshot| {
+        assign_blocks(snapshot, SubtaskIndex(0), parallelism(2), max(16)).map(|shares| shares.len())
+    };
+    let error = assign(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Incompatible);
+    assert_eq!(
+        error.message(),
+        "operator count has keyed state with max parallelism 8, the program asks for 16: \
+         set its max parallelism to 8, or start without the state"
+    );
+    snapshot.subtasks.iter_mut().for_each(|(_, task)| task.keyed.clear());
+    assert_eq!(assign(&snapshot).unwrap(), 0);
+}
+
+#[test]
+fn a_subtask_that_is_none_restores_nothing() {
+    let snapshot = snapshot(2, 8);
+    let error = assign_blocks(&snapshot, SubtaskIndex(2), parallelism(2), max(8)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert_eq!(split_elements(&snapshot, SubtaskIndex(2), parallelism(2)).unwrap_err().kind(), ErrorKind::Internal);
+}
+
+#[test]
+fn gaps_and_overlaps_are_named() {
+    for (range, expected) in [
+        (4..4, "no subtask has key group 4"),
+        (5..8, "no subtask has key group 4"),
+        (4..7, "no subtask has key group 7"),
+        (2..8, "more than one subtask has key group 2"),
+        (0..8, "more than one subtask has key group 0"),
+    ] {
+        let mut snapshot = snapshot(2, 8);
+        snapshot.subtasks[1].1.keyed[0].range = KeyGroupRange::new(range.clone());
+        let error = check_coverage(&snapshot).unwrap_err();
+        assert_eq!(error.message(), format!("{expected} of state \"timers\""), "{range:?}");
+    }
+}
