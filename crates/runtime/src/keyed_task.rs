@@ -22,7 +22,7 @@ use crate::edge::{Meters, Outlet};
 use crate::exchange::{Grants, Partitioner, Route, credit_channel};
 use crate::gate::{Gate, Gated};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
-use crate::mark::{Frontier, MAX_WATERMARK, Mark};
+use crate::mark::{Frontier, Mark};
 use crate::metrics::TaskMetrics;
 use crate::process::{Context, KeyedProcessFunction, OpenContext, TimeDomain, Timer};
 use crate::restore::{Restored, StateClock};
@@ -479,7 +479,6 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
         self.out.outlet.release();
         self.out.sides.release();
         self.closed = true;
-        debug_assert!(self.alignment.mark().watermark <= MAX_WATERMARK);
         Ok(())
     }
 

@@ -20,6 +20,9 @@ use crate::wire::{self, Notice, Order, PeerLink, Start};
 /// How often the leader looks for a stop while it waits for something else.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The attempt whose notices count, and where they go.
+type Current = Arc<Mutex<Option<(u64, Sender<Signal>)>>>;
+
 pub(crate) struct Leader<'a> {
     process: &'a Process,
     mesh: Option<Mesh>,
@@ -27,8 +30,7 @@ pub(crate) struct Leader<'a> {
     // Held for as long as this process leads the job.
     _lock: Option<Lock>,
     peers: Vec<Option<Arc<PeerLink>>>,
-    /// The attempt whose notices count, and where they go.
-    current: Arc<Mutex<Option<(u64, Sender<Signal>)>>>,
+    current: Current,
     /// Above every id that attempts of this process have used.
     next_id: CheckpointId,
     /// Checkpoints from this id on were taken by this run of the job.
@@ -322,7 +324,7 @@ impl<'a> Leader<'a> {
 fn connect_peer(
     process: u32,
     stream: std::net::TcpStream,
-    current: Arc<Mutex<Option<(u64, Sender<Signal>)>>>,
+    current: Current,
 ) -> Result<Arc<PeerLink>> {
     let setup = |error| Error::internal("cannot read from a process").with_source(error);
     let mut reading = stream.try_clone().map_err(setup)?;

@@ -130,7 +130,7 @@ pub(crate) fn at_path(path: &str) -> Result<Restored> {
     if !std::path::Path::new(local).is_dir() {
         return Err(unusable(Error::settings(format!("{parent} is no folder"))));
     }
-    let storage = open_uri(parent).map_err(|error| unusable(error.into()))?;
+    let storage = open_uri(parent).map_err(unusable)?;
     read(&storage, folder).map_err(|error| match error.kind() {
         // What the user named is not usable: nothing will change that by itself.
         ErrorKind::Corrupt => unusable(Error::new(ErrorKind::Incompatible, error.to_string())),

@@ -42,9 +42,11 @@ impl<T: Record> OutputTag<T> {
 /// A side output that the program reads: makes its port when an operator is built.
 pub(crate) struct SidePort {
     name: Arc<str>,
-    open:
-        Box<dyn for<'s> Fn(&mut OperatorBuilder<'s, Mark>, &Streams<'s>, Meters) -> Box<dyn SideOutlet> + Send + Sync>,
+    open: OpenFn,
 }
+
+type OpenFn =
+    Box<dyn for<'s> Fn(&mut OperatorBuilder<'s, Mark>, &Streams<'s>, Meters) -> Box<dyn SideOutlet> + Send + Sync>;
 
 impl SidePort {
     pub fn new<T: Record>(tag: &OutputTag<T>, id: StreamId<Batch<T>>) -> Self {
