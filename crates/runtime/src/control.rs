@@ -248,8 +248,9 @@ impl Control {
 
     /// Ends the attempt because of `error`.
     pub fn fail(&self, error: Error) {
-        self.abort();
+        // In this order: the driver must hear the reason before it hears of workers that end because of the abort.
         self.tell(TaskEvent::Failed { error });
+        self.abort();
     }
 
     /// Leaves a word on where a user function was when it panicked.

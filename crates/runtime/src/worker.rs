@@ -106,6 +106,8 @@ fn run(
     });
     drop_dataflows(&mut worker);
     drop(worker);
+    // If nothing was announced, the thread still waits for it.
+    drop(announce);
     let _ = upload_thread.join();
     result
 }

@@ -2,10 +2,12 @@
 //!
 //! * [`disk`]: a file system in memory that can lose power at any sync;
 //! * [`faults`]: a checkpoint storage whose calls fail on request, with all four outcomes a remote call can have;
+//! * [`harness`]: runs a job through the real runtime with a snapshot and a restore between every two records;
 //! * [`random`]: the one source of randomness, so that a run is replayed from its seed.
 
 pub mod disk;
 pub mod faults;
+pub mod harness;
 pub mod random;
 
 pub use disk::{SimulatedDisk, SyncEffect};
