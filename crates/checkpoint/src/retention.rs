@@ -75,5 +75,10 @@ mod tests {
         assert!(retention.keeps(CheckpointId(2)));
         assert_eq!(retention.complete(CheckpointId(4)), ids(&[1, 2]));
         assert!(!retention.keeps(CheckpointId(2)));
+
+        let mut retention = Retention::new(2, vec![]);
+        retention.doubt(CheckpointId(1));
+        assert_eq!(retention.complete(CheckpointId(2)), ids(&[]), "1 might be the second of the two newest");
+        assert_eq!(retention.complete(CheckpointId(3)), ids(&[1]));
     }
 }

@@ -221,7 +221,10 @@ fn numbers_that_no_constructor_lets_pass_are_refused() {
     }
     damaged(|metadata| metadata.job = forged(b"\x04../x"));
     damaged(|metadata| metadata.operators[0].uid = forged(b"\x03a b"));
-    damaged(|metadata| metadata.operators[0].parallelism = forged(&[0]));
+    damaged(|metadata| {
+        metadata.operators[0].parallelism = forged(&[0]);
+        metadata.operators[0].subtasks.clear();
+    });
     damaged(|metadata| metadata.operators[0].max_parallelism = forged(&[0]));
     damaged(|metadata| metadata.operators[1].max_parallelism = forged(&[1]));
     damaged(|metadata| metadata.operators[1].subtasks[1].1.keyed[1].range = forged(&[8, 4]));
