@@ -1,4 +1,5 @@
-//! The settings of checkpointing: Flink's `execution.checkpointing.*` with Flink's defaults.
+//! The settings of checkpointing: Flink's `execution.checkpointing.*` with Flink's defaults, but one: two completed
+//! checkpoints are kept, so that there is one to fall back to if the newest is damaged.
 
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ impl Default for CheckpointConfig {
             min_pause: Duration::ZERO,
             max_concurrent: 1,
             tolerable_failures: 0,
-            retained: 1,
+            retained: 2,
         }
     }
 }
@@ -80,11 +81,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_flinks() {
+    fn defaults_are_flinks_but_for_a_second_checkpoint_to_fall_back_to() {
         let config = CheckpointConfig::default();
         assert_eq!((config.interval, config.mode), (None, CheckpointingMode::ExactlyOnce));
         assert_eq!((config.timeout, config.min_pause), (Duration::from_secs(600), Duration::ZERO));
-        assert_eq!((config.max_concurrent, config.tolerable_failures, config.retained), (1, 0, 1));
+        assert_eq!((config.max_concurrent, config.tolerable_failures, config.retained), (1, 0, 2));
         config.validate().unwrap();
     }
 

@@ -66,7 +66,7 @@ pub struct JobArgs {
     #[arg(long, help_heading = HEADING, value_name = "COUNT")]
     pub tolerable_failed_checkpoints: Option<String>,
 
-    /// How many completed checkpoints are kept (default: 1)
+    /// How many completed checkpoints are kept (default: 2)
     #[arg(long, help_heading = HEADING, value_name = "COUNT")]
     pub retained_checkpoints: Option<String>,
 
