@@ -8,7 +8,8 @@ use crate::story::{story, story_after};
 
 /// A checkpoint every 100 ms that has 500 ms, and three failures in a row tolerated.
 fn every_100_ms() -> CheckpointConfig {
-    CheckpointConfig { interval: Some(ms(100)), timeout: ms(500), tolerable_failures: 3, ..CheckpointConfig::default() }
+    let (interval, timeout) = (Some(ms(100)), ms(500));
+    CheckpointConfig { interval, timeout, tolerable_failures: 3, retained: 1, ..CheckpointConfig::default() }
 }
 
 #[test]
