@@ -81,6 +81,8 @@ pub enum TaskEvent {
     },
     /// A task or worker failed: the attempt is over.
     Failed {
+        /// Which worker of the job; the first of its process if that could not begin.
+        worker: u32,
         /// Where and why.
         error: Error,
     },
@@ -246,10 +248,10 @@ impl Control {
         let _ = self.signals.send(Signal::Task(event));
     }
 
-    /// Ends the attempt because of `error`.
-    pub fn fail(&self, error: Error) {
+    /// Ends the attempt because of `error` in `worker`.
+    pub fn fail(&self, worker: u32, error: Error) {
         // In this order: the driver must hear the reason before it hears of workers that end because of the abort.
-        self.tell(TaskEvent::Failed { error });
+        self.tell(TaskEvent::Failed { worker, error });
         self.abort();
     }
 
@@ -271,7 +273,7 @@ impl Control {
                 Error::new(ErrorKind::UserFunction, format!("operator {task} panicked{place}: {}", message_of(&*panic)))
             }
         };
-        self.fail(error);
+        self.fail(task.subtask.0, error);
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) struct Driver<'a> {
     pub starting: BTreeSet<u32>,
     /// Workers of the whole job that have not yet finished.
     pub running: BTreeSet<u32>,
-    /// Since when all tasks run.
+    /// Since when all tasks run; or when one failed that had been running before the others were.
     pub running_since: Option<Duration>,
     /// Why the dataflow is ending, once it is.
     pub finishing: bool,
@@ -136,7 +136,13 @@ impl Driver<'_> {
                     self.finish()?;
                 }
             }
-            TaskEvent::Failed { error } => return Err(error),
+            TaskEvent::Failed { worker, error } => {
+                if !self.starting.contains(&worker) {
+                    // It failed at its work, though others may not have been ready for theirs.
+                    self.running_since.get_or_insert_with(|| self.clock.monotonic());
+                }
+                return Err(error);
+            }
             TaskEvent::WorkerDone { worker } => {
                 self.running.remove(&worker);
                 if !self.finishing {

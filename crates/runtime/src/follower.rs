@@ -110,7 +110,8 @@ impl Follower<'_> {
             }
             Err(error) => {
                 tracing::warn!(%error, "the attempt did not start");
-                let event = TaskEvent::Failed { error };
+                let config = &self.process.config;
+                let event = TaskEvent::Failed { worker: config.process * config.workers, error };
                 wire::write(stream, &Notice::Task { token, event }).map_err(Left::LeaderLost)?;
                 early.into_iter().find_map(lost).map_or(Ok(()), Err)
             }

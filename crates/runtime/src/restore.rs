@@ -9,8 +9,9 @@ use highwater_checkpoint::metadata::{BLOCK, Block, Location, Metadata, OperatorS
 use highwater_checkpoint::rescale;
 use highwater_core::frame;
 use highwater_core::{
-    CheckpointId, Clock, Error, KeyGroup, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex,
+    CheckpointId, Clock, Error, ErrorKind, KeyGroup, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex,
 };
+use highwater_state::{Data, Schema};
 use highwater_storage::CheckpointStorage;
 
 /// A completed checkpoint whose metadata has been verified.
@@ -105,7 +106,8 @@ impl Restored {
     /// The keyed states of a subtask.
     ///
     /// # Errors
-    /// If the checkpoint was taken with another max parallelism, or does not cover every key group (I2).
+    /// If the checkpoint was taken with another max parallelism, or does not cover every key group (I2); if the operator stored no
+    /// keyed state.
     pub fn keyed(
         &self,
         uid: &OperatorUid,
@@ -116,6 +118,9 @@ impl Restored {
         let Some(operator) = self.operator(uid) else { return Ok(Vec::new()) };
         rescale::check_coverage(operator)?;
         let shares = rescale::assign_blocks(operator, subtask, parallelism, max)?;
+        if shares.is_empty() {
+            return Err(of_another(uid, "keyed state"));
+        }
         Ok(shares.into_iter().map(KeyedPart::from).collect())
     }
 
@@ -148,21 +153,31 @@ impl Restored {
         Ok(bytes)
     }
 
-    /// The elements of an operator state that go to a subtask, in the order in which they were stored.
+    /// The elements of an operator state that go to a subtask, in the order in which they were stored. `what` says what they are.
     ///
     /// # Errors
-    /// If `subtask` is not below `parallelism`.
-    pub fn elements(
+    /// If the operator stored no such state, or one of another type; if an element does not decode.
+    pub fn elements<T: Data>(
         &self,
         uid: &OperatorUid,
-        state: &str,
+        (state, what): (&str, &str),
         subtask: SubtaskIndex,
         parallelism: Parallelism,
-    ) -> Result<Vec<Vec<u8>>> {
+    ) -> Result<Vec<T>> {
         let Some(operator) = self.operator(uid) else { return Ok(Vec::new()) };
         let shares = rescale::split_elements(operator, subtask, parallelism)?;
-        let mine = shares.into_iter().filter(|share| share.name == state).flat_map(|share| share.elements);
-        Ok(mine.map(<[u8]>::to_vec).collect())
+        let share = shares.into_iter().find(|share| share.name == state).ok_or_else(|| of_another(uid, what))?;
+        if let Some(difference) = Schema::difference(&Schema::from_json(share.schema)?, &T::schema()) {
+            return Err(Error::new(
+                ErrorKind::Incompatible,
+                format!(
+                    "the stored {what} of operator {uid} is of another type: {difference}; \
+                     restore it with the program that wrote it, or start over with --fresh"
+                ),
+            ));
+        }
+        let encoded: Vec<_> = share.elements.into_iter().map(<[u8]>::to_vec).collect();
+        decode_all(&encoded, what)
     }
 
     /// The elements of all operator states of an operator, of all subtasks.
@@ -189,15 +204,25 @@ impl Restored {
     }
 }
 
+/// Every operator stores all of its states, if only empty ones: what is missing is of an operator of another kind.
+fn of_another(uid: &OperatorUid, what: &str) -> Error {
+    Error::new(
+        ErrorKind::Incompatible,
+        format!(
+            "no {what} is stored under uid {uid}, but the state of another kind of operator: give each operator the uid it had"
+        ),
+    )
+}
+
 /// Decodes stored elements.
 ///
 /// # Errors
 /// If one does not decode or has bytes left over, naming `what`.
-pub fn decode_all<T: highwater_state::Data>(elements: &[Vec<u8>], what: &str) -> Result<Vec<T>> {
+pub(crate) fn decode_all<T: Data>(elements: &[Vec<u8>], what: &str) -> Result<Vec<T>> {
     let decode = |bytes: &Vec<u8>| {
         let mut input = bytes.as_slice();
         let value = T::decode(&mut input);
-        let corrupt = || Error::new(highwater_core::ErrorKind::Corrupt, format!("a stored {what} does not decode"));
+        let corrupt = || Error::new(ErrorKind::Corrupt, format!("a stored {what} does not decode"));
         match value {
             Ok(value) if input.is_empty() => Ok(value),
             Ok(_) => Err(corrupt()),

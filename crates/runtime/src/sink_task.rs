@@ -11,7 +11,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use highwater_checkpoint::metadata::OperatorState;
-use highwater_core::{CheckpointId, Result};
+use highwater_core::{CheckpointId, Result, TaskId};
 use highwater_state::Data;
 
 use crate::alignment::Alignment;
@@ -22,7 +22,6 @@ use crate::gate::{Gate, Gated};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
 use crate::mark::{Frontier, Mark};
 use crate::metrics::TaskMetrics;
-use crate::restore::decode_all;
 use crate::sink::{Sink, SinkContext, SinkWriter};
 use crate::source_task::encoded;
 use crate::stateless::mark_of;
@@ -98,9 +97,10 @@ fn open_writer<S: Sink>(task: &Task, sink: &S) -> Result<S::Writer> {
         clock: Arc::clone(task.control().clock()),
     };
     let Some(restored) = &attempt.restored else { return sink.open(&context(Vec::new()), Vec::new()) };
-    let share = |state| restored.elements(&task.id.operator, state, task.id.subtask, attempt.parallelism);
-    let states = decode_all(&share(WRITERS)?, "writer state")?;
-    let committables = decode_all::<Committable<S>>(&share(COMMITTABLES)?, "committable")?;
+    let TaskId { operator, subtask } = &task.id;
+    let states = restored.elements(operator, (WRITERS, "writer state"), *subtask, attempt.parallelism)?;
+    let committables =
+        restored.elements::<Committable<S>>(operator, (COMMITTABLES, "committable"), *subtask, attempt.parallelism)?;
     let mut writer = sink.open(&context(restored.all_elements(&task.id.operator)), states)?;
     if !committables.is_empty() {
         tracing::debug!(task = %task.id, count = committables.len(), "commit what the restored checkpoint had prepared");

@@ -9,7 +9,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::Activator;
 
 use highwater_checkpoint::metadata::OperatorState;
-use highwater_core::{CheckpointId, Result};
+use highwater_core::{CheckpointId, Result, TaskId};
 use highwater_state::Data;
 
 use crate::batch::Batch;
@@ -101,15 +101,15 @@ fn build_source<S: Source>(
 /// The splits of this subtask: from the checkpoint, else its share of what was discovered.
 fn splits_of<S: Source>(task: &Task) -> Result<Vec<S::Split>> {
     let attempt = &task.attempt;
-    let encoded = match attempt.restored.as_ref().filter(|restored| restored.operator(&task.id.operator).is_some()) {
-        Some(restored) => restored.elements(&task.id.operator, SPLITS, task.id.subtask, attempt.parallelism)?,
+    let TaskId { operator, subtask } = &task.id;
+    match attempt.restored.as_ref().filter(|restored| restored.operator(operator).is_some()) {
+        Some(restored) => restored.elements(operator, (SPLITS, "source split"), *subtask, attempt.parallelism),
         None => {
-            let all = attempt.splits.get(&task.id.operator).map_or(&[][..], Vec::as_slice);
-            let mine = all.iter().skip(task.id.subtask.0 as usize).step_by(attempt.parallelism.count() as usize);
-            mine.cloned().collect()
+            let all = attempt.splits.get(operator).map_or(&[][..], Vec::as_slice);
+            let mine = all.iter().skip(subtask.0 as usize).step_by(attempt.parallelism.count() as usize);
+            decode_all(&mine.cloned().collect::<Vec<_>>(), "source split")
         }
-    };
-    decode_all(&encoded, "source split")
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

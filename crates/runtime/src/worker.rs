@@ -45,8 +45,8 @@ pub(crate) fn start(
         let run = AssertUnwindSafe(|| run(worker, &plan, &attempt, store.clone(), allocator));
         match catch_unwind(run) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => attempt.control.fail(error),
-            Err(panic) => attempt.control.fail(lost(worker, &*panic)),
+            Ok(Err(error)) => attempt.control.fail(worker, error),
+            Err(panic) => attempt.control.fail(worker, lost(worker, &*panic)),
         }
         attempt.control.tell(TaskEvent::WorkerDone { worker });
     };

@@ -1,5 +1,12 @@
 //! The promises of the engine, each shown by a small job that runs through the real runtime.
 
+mod checkpoints;
 mod failures;
 mod operators;
+mod pressure;
+mod processes;
+mod recovery;
+mod restarts;
+mod stopping;
+mod storage_faults;
 mod support;

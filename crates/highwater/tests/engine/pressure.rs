@@ -1,0 +1,191 @@
+//! Slow sinks: what is in flight is bounded, whatever the length of the input, and checkpoints complete meanwhile.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use highwater::prelude::*;
+use highwater::sink::{Prepared, Sink, SinkContext, SinkWriter};
+use highwater::{JobResult, Result, WatermarkStrategy};
+use highwater_core::CheckpointId;
+
+use crate::support::{environment, returns, run};
+
+/// What is between the sources and the sink, now and at most.
+#[derive(Clone, Default)]
+struct InFlight {
+    now: Arc<AtomicI64>,
+    most: Arc<AtomicI64>,
+    written: Arc<AtomicU64>,
+    committed: Arc<AtomicU64>,
+}
+
+impl InFlight {
+    fn emit(&self) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+    }
+}
+
+/// Takes much longer for a record than the rest of the job.
+#[derive(Clone)]
+struct SlowSink(InFlight);
+
+impl Sink for SlowSink {
+    type Record = u64;
+    type Writer = SlowWriter;
+
+    fn open(&self, _: &SinkContext, _: Vec<()>) -> Result<SlowWriter> {
+        Ok(SlowWriter { in_flight: self.0.clone(), pending: 0 })
+    }
+}
+
+struct SlowWriter {
+    in_flight: InFlight,
+    pending: u64,
+}
+
+impl SinkWriter for SlowWriter {
+    type Record = u64;
+    type Committable = u64;
+    type State = ();
+
+    fn write(&mut self, record: u64, _: i64) -> Result<()> {
+        const SLOWNESS: u64 = 500;
+        black_box((0..SLOWNESS).fold(record, |sum, i| black_box(sum.wrapping_mul(31).wrapping_add(i))));
+        self.in_flight.now.fetch_sub(1, Ordering::SeqCst);
+        self.in_flight.written.fetch_add(1, Ordering::SeqCst);
+        self.pending += 1;
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId, _: bool) -> Result<Prepared<u64, ()>> {
+        Ok(Prepared { committables: vec![std::mem::take(&mut self.pending)], ..Prepared::default() })
+    }
+
+    fn commit(&mut self, committables: Vec<u64>) -> Result<()> {
+        self.in_flight.committed.fetch_add(committables.into_iter().sum(), Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Runs `build` with a slow sink behind it; what was in flight at most.
+fn with_a_slow_sink(
+    workers: usize,
+    build: impl Fn(&StreamExecutionEnvironment, &InFlight) -> DataStream<u64>,
+) -> (JobResult, InFlight) {
+    let (env, in_flight) = (environment(workers), InFlight::default());
+    env.enable_checkpointing(Duration::from_millis(50)).set_restart_strategy(RestartStrategy::None);
+    build(&env, &in_flight).sink_to(SlowSink(in_flight.clone()));
+    let result = run(&env).unwrap();
+    assert_eq!(in_flight.now.load(Ordering::SeqCst), 0);
+    (result, in_flight)
+}
+
+/// Numbers as fast as they can be generated, counted as they are.
+fn fast(env: &StreamExecutionEnvironment, count: u64, in_flight: &InFlight, name: &str) -> DataStream<u64> {
+    let in_flight = in_flight.clone();
+    let generator = Generator::new(move |index| {
+        in_flight.emit();
+        index
+    });
+    env.from_source(generator.count(count), WatermarkStrategy::no_watermarks(), name)
+}
+
+fn assert_bounded(count: u64, bound: i64, (result, in_flight): &(JobResult, InFlight)) {
+    let most = in_flight.most.load(Ordering::SeqCst);
+    assert!(most <= bound, "{most} of {count} records were in flight, {bound} may be");
+    assert_eq!(in_flight.committed.load(Ordering::SeqCst), count);
+    assert!(result.checkpoints_completed > 1, "{result:?}");
+    assert_eq!(result.checkpoints_failed, 0);
+}
+
+/// Rows of an edge within a worker: its window and what a step of the producer adds.
+const LOCAL_EDGE: i64 = 17 * 1024 + 8 * 1024;
+/// Rows of a pair of sender and target in the beginning, and a batch.
+const PAIR: i64 = 33 * 1024;
+
+#[test]
+fn what_waits_for_a_slow_sink_is_bounded() {
+    for count in [100_000, 200_000] {
+        let outcome =
+            returns(move || with_a_slow_sink(1, |env, in_flight| fast(env, count, in_flight, "fast").map(Ok)));
+        assert_bounded(count, 2 * LOCAL_EDGE, &outcome);
+    }
+}
+
+fn keyed(numbers: &DataStream<u64>) -> DataStream<u64> {
+    numbers.key_by(|number: &u64| number % 1000).stateful_map(|count: &mut u64, number| {
+        *count += 1;
+        Ok(number)
+    })
+}
+
+#[test]
+fn what_waits_for_a_slow_sink_behind_an_exchange_is_bounded() {
+    const COUNT: u64 = 400_000;
+    let outcome = returns(|| with_a_slow_sink(2, |env, in_flight| keyed(&fast(env, COUNT, in_flight, "fast"))));
+    assert_bounded(COUNT, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
+}
+
+#[test]
+fn a_union_of_a_fast_and_a_slow_source_behind_an_exchange_does_not_block_itself() {
+    const COUNT: u64 = 400_000;
+    const SLOW: u64 = 40;
+    let outcome = returns(|| {
+        with_a_slow_sink(2, |env, in_flight| {
+            let counted = in_flight.clone();
+            let slow = Generator::new(move |index| {
+                counted.emit();
+                index
+            });
+            let slow = slow.count(SLOW).rate(200);
+            let slow = env.from_source(slow, WatermarkStrategy::no_watermarks(), "slow");
+            keyed(&fast(env, COUNT, in_flight, "fast").union([&slow]))
+        })
+    });
+    assert_bounded(COUNT + SLOW, 6 * LOCAL_EDGE + 4 * PAIR, &outcome);
+}
+
+#[test]
+fn a_function_that_multiplies_its_input_is_held_back_too() {
+    const COUNT: u64 = 300;
+    const TIMES: u64 = 1000;
+    let outcome = returns(|| {
+        with_a_slow_sink(2, |env, in_flight| {
+            let counted = in_flight.clone();
+            let numbers = env.from_source(
+                Generator::new(|index| index).count(COUNT),
+                WatermarkStrategy::no_watermarks(),
+                "numbers",
+            );
+            keyed(&numbers.flat_map(move |number: u64, out| {
+                for i in 0..TIMES {
+                    counted.emit();
+                    out.collect(number * TIMES + i);
+                }
+                Ok(())
+            }))
+        })
+    });
+    assert_eq!(outcome.1.committed.load(Ordering::SeqCst), COUNT * TIMES);
+}
+
+#[test]
+fn a_checkpoint_passes_records_that_wait_for_a_skewed_key() {
+    const COUNT: u64 = 200_000;
+    let outcome = returns(|| {
+        with_a_slow_sink(2, |env, in_flight| {
+            // One subtask gets all but a few records.
+            let numbers = fast(env, COUNT, in_flight, "fast");
+            numbers.key_by(|number: &u64| if number % 1000 == 0 { *number } else { 1 }).stateful_map(
+                |count: &mut u64, number| {
+                    *count += 1;
+                    Ok(number)
+                },
+            )
+        })
+    });
+    assert_bounded(COUNT, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
+}

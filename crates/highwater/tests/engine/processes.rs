@@ -1,0 +1,100 @@
+//! A job in two processes, here two threads that know nothing of each other but their addresses.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use highwater::connectors::CollectSink;
+use highwater::prelude::*;
+use highwater::{JobEnd, JobResult, Result, Settings, StopHandle};
+use highwater_core::ProcessIndex;
+
+use crate::restarts::Trouble;
+use crate::support::{Numbers, Step, assert_exactly_once, at_once, counting, fine, returns, run};
+
+/// Two addresses that nobody listens on.
+fn addresses() -> Vec<String> {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
+}
+
+fn environment(process: u32, hosts: &[String], dir: &Path) -> StreamExecutionEnvironment {
+    let settings = Settings { process: ProcessIndex(process), hosts: hosts.to_vec(), ..Settings::default() };
+    let env = StreamExecutionEnvironment::with_settings(settings);
+    env.stop_on_signals(false).set_parallelism(2);
+    env.set_state_backend(FsStateBackend::new(dir.to_str().unwrap())).enable_checkpointing(Duration::from_millis(5));
+    env.set_restart_strategy(at_once(100)).set_cancellation_timeout(Duration::from_secs(5));
+    env
+}
+
+/// Runs one of the processes on a thread.
+fn start(
+    build: impl FnOnce() -> StreamExecutionEnvironment + Send + 'static,
+) -> (JoinHandle<Result<JobResult>>, StopHandle) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let process = move || {
+        let env = build();
+        sender.send(env.stop_handle()).unwrap();
+        run(&env)
+    };
+    let thread = std::thread::Builder::new().spawn(process).unwrap();
+    (thread, receiver.recv().unwrap())
+}
+
+#[test]
+fn output_of_two_processes_is_exactly_once_whatever_fails_in_them() {
+    const COUNT: u64 = 600;
+    let (ends, committed) = returns(|| {
+        let (dir, hosts, sink) = (tempfile::tempdir().unwrap(), addresses(), CollectSink::new());
+        let trouble = Trouble::seeded(3, 3, COUNT as usize);
+        let processes = [0, 1].map(|process| {
+            let (dir, hosts, sink) = (dir.path().to_path_buf(), hosts.clone(), sink.clone());
+            let trouble = trouble.clone();
+            start(move || {
+                let env = environment(process, &hosts, &dir);
+                counting(&env, Numbers::new(COUNT), &sink, move |_| trouble.call());
+                env
+            })
+        });
+        (processes.map(|(thread, _)| thread.join().unwrap().unwrap().end), sink.committed())
+    });
+    assert_eq!(ends, [JobEnd::Finished; 2]);
+    assert_exactly_once(&committed, COUNT);
+}
+
+#[test]
+fn a_process_that_is_lost_ends_the_attempt_and_the_other_one_goes_on_waiting_for_it() {
+    returns(|| {
+        let (dir, hosts, sink) = (tempfile::tempdir().unwrap(), addresses(), CollectSink::new());
+        let reached = Arc::new(AtomicBool::new(false));
+        let processes = [0, 1].map(|process| {
+            let (dir, hosts, sink, reached) = (dir.path().to_path_buf(), hosts.clone(), sink.clone(), reached.clone());
+            start(move || {
+                let env = environment(process, &hosts, &dir);
+                let numbers = Numbers::new(u64::MAX).when(move |number| {
+                    if number < 200 {
+                        return Step::Emit;
+                    }
+                    reached.store(true, Ordering::SeqCst);
+                    Step::Wait
+                });
+                counting(&env, numbers, &sink, fine);
+                env
+            })
+        });
+        while !reached.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        let [(leader, stop_leader), (follower, stop_follower)] = processes;
+        // Twice: at once.
+        stop_follower.stop();
+        stop_follower.stop();
+        assert!(follower.join().unwrap().is_err());
+        stop_leader.stop();
+        stop_leader.stop();
+        assert!(leader.join().unwrap().is_err());
+    });
+}
