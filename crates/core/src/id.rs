@@ -26,10 +26,6 @@ number! {
     CheckpointId(u64), ""
 }
 number! {
-    /// Number of one run of a job between two restarts, from 0 in each process that executes the job.
-    AttemptId(u64), ""
-}
-number! {
     /// Which of the parallel instances of an operator: `0..parallelism`.
     SubtaskIndex(u32), ""
 }

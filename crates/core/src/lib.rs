@@ -1,6 +1,6 @@
 //! The words every other crate of Highwater speaks.
 //!
-//! * [`id`]: newtypes for everything that is numbered or named and travels (jobs, operators, subtasks, attempts, checkpoints);
+//! * [`id`]: newtypes for everything that is numbered or named and travels (jobs, operators, subtasks, checkpoints);
 //! * [`key_group`]: key groups and the formulas that assign keys to them and them to subtasks (Flink's rule);
 //! * [`frame`]: the envelope of every byte sequence that goes to storage: magic, version, length, checksum;
 //! * [`clock`]: the one door through which time comes in, so that a run can be replayed;
@@ -16,5 +16,5 @@ pub mod key_group;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{BoxError, Error, ErrorKind, Result};
-pub use id::{AttemptId, CheckpointId, JobName, OperatorUid, Parallelism, ProcessIndex, SubtaskIndex, TaskId};
+pub use id::{CheckpointId, JobName, OperatorUid, Parallelism, ProcessIndex, SubtaskIndex, TaskId};
 pub use key_group::{KeyGroup, KeyGroupRange, KeyHash, MaxParallelism};

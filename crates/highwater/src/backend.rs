@@ -19,6 +19,11 @@ pub trait StateBackend {
     /// # Errors
     /// If it cannot be used, with the way out.
     fn checkpoint_storage(&self) -> Result<Arc<dyn CheckpointStorage>>;
+
+    /// Whether snapshots outlive the process: then a last one is taken when the job ends or is stopped, also without periodic ones.
+    fn is_durable(&self) -> bool {
+        true
+    }
 }
 
 /// Working state and snapshots in memory: for tests and demonstrations.
@@ -45,6 +50,10 @@ impl MemoryStateBackend {
 impl StateBackend for MemoryStateBackend {
     fn checkpoint_storage(&self) -> Result<Arc<dyn CheckpointStorage>> {
         Ok(Arc::new(self.storage.clone()))
+    }
+
+    fn is_durable(&self) -> bool {
+        false
     }
 }
 

@@ -264,17 +264,12 @@ impl StreamExecutionEnvironment {
     /// The settings' directory goes before the program's backend: whoever starts a job decides where its checkpoints go.
     fn storage(&self, settings: &Settings) -> Result<Option<Arc<dyn highwater_storage::CheckpointStorage>>> {
         let backend = self.backend.borrow();
+        let periodic = settings.checkpoint.interval.is_some();
         let storage = match (&settings.checkpoint_dir, &*backend) {
             (Some(dir), _) => FsStateBackend::new(dir).checkpoint_storage()?,
-            (None, Some(backend)) => backend.checkpoint_storage()?,
-            (None, None) if settings.checkpoint.interval.is_none() => return Ok(None),
-            (None, None) if settings.hosts.len() > 1 => {
-                return Err(Error::settings(
-                    "checkpoints of a job in several processes need a directory that all of them share: \
-                     give --checkpoint-dir, or set an FsStateBackend",
-                ));
-            }
-            (None, None) => MemoryStateBackend::new().checkpoint_storage()?,
+            (None, Some(backend)) if periodic || backend.is_durable() => backend.checkpoint_storage()?,
+            (None, None) if periodic => MemoryStateBackend::new().checkpoint_storage()?,
+            (None, _) => return Ok(None),
         };
         Ok(Some(storage))
     }

@@ -6,6 +6,8 @@
 //! A [`Batch`] stays on its worker. A [`KeyedBatch`] is addressed: it goes whole to the subtask that owns the key groups of all
 //! its records, with each record's key and the hash that was computed once to route it.
 
+use std::cell::OnceCell;
+
 use highwater_core::KeyHash;
 use highwater_state::Data;
 use timely::Accountable;
@@ -156,6 +158,8 @@ pub struct KeyedBatch<K, T> {
     pub keys: Vec<K>,
     /// The records and their event times.
     pub rows: Batch<T>,
+    /// The form between processes, made when timely asks for its length and used when it asks for the bytes.
+    encoded: OnceCell<Vec<u8>>,
 }
 
 impl<K, T> Default for KeyedBatch<K, T> {
@@ -167,7 +171,7 @@ impl<K, T> Default for KeyedBatch<K, T> {
 impl<K, T> KeyedBatch<K, T> {
     /// An empty batch from worker `from` to worker `to`.
     pub fn addressed(from: u32, to: u32) -> Self {
-        KeyedBatch { from, to, hashes: Vec::new(), keys: Vec::new(), rows: Batch::default() }
+        KeyedBatch { from, to, hashes: Vec::new(), keys: Vec::new(), rows: Batch::default(), encoded: OnceCell::new() }
     }
 
     /// Appends a record.
@@ -199,11 +203,13 @@ impl<K: Data, T: Data> ContainerBytes for KeyedBatch<K, T> {
     }
 
     fn length_in_bytes(&self) -> usize {
-        self.encode().len()
+        self.encoded.get_or_init(|| self.encode()).len()
     }
 
     fn into_bytes<W: std::io::Write>(&self, writer: &mut W) {
-        writer.write_all(&self.encode()).expect("timely hands out a buffer of the length it asked for");
+        writer
+            .write_all(self.encoded.get_or_init(|| self.encode()))
+            .expect("timely hands out a buffer of the length it asked for");
     }
 }
 
@@ -234,7 +240,7 @@ impl<K: Data, T: Data> KeyedBatch<K, T> {
         let times = column(&mut input, if timed == 1 { rows } else { 0 })?;
         let keys = column(&mut input, rows)?;
         let records = column(&mut input, rows)?;
-        Ok(KeyedBatch { from, to, hashes, keys, rows: Batch { records, times } })
+        Ok(KeyedBatch { from, to, hashes, keys, rows: Batch { records, times }, encoded: OnceCell::new() })
     }
 }
 

@@ -122,6 +122,7 @@ pub struct Control {
     last: AtomicU64,
     aborted: Mutex<BTreeSet<CheckpointId>>,
     finish: AtomicBool,
+    ended: AtomicBool,
     abort: AtomicBool,
     wakers: Mutex<Vec<SyncActivator>>,
     signals: Sender<Signal>,
@@ -140,6 +141,7 @@ impl Control {
             last: AtomicU64::new(NO_LAST),
             aborted: Mutex::default(),
             finish: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             abort: AtomicBool::new(false),
             wakers: Mutex::default(),
             signals,
@@ -180,8 +182,9 @@ impl Control {
         lock(&self.aborted).insert(id);
     }
 
-    /// Sources end their streams: nothing more will be asked of the dataflow.
-    pub fn finish(&self) {
+    /// Sources end their streams: nothing more will be asked of the dataflow. `ended` says that their input has.
+    pub fn finish(&self, ended: bool) {
+        self.ended.store(ended, Ordering::Release);
         self.finish.store(true, Ordering::Release);
         self.wake();
     }
@@ -230,6 +233,11 @@ impl Control {
     /// Whether streams should end.
     pub fn is_finishing(&self) -> bool {
         self.finish.load(Ordering::Acquire)
+    }
+
+    /// Whether streams end because all input was read.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Whether the attempt is over.

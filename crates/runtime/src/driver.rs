@@ -65,8 +65,11 @@ pub(crate) struct Driver<'a> {
     pub running: BTreeSet<u32>,
     /// Since when all tasks run; or when one failed that had been running before the others were.
     pub running_since: Option<Duration>,
-    /// Why the dataflow is ending, once it is.
+    /// Checkpoints to discard when one of this attempt has completed.
+    pub superseded: Vec<CheckpointId>,
+    /// Whether the streams have been told to end.
     pub finishing: bool,
+    /// Whether a stop was asked for.
     pub stopping: bool,
 }
 
@@ -188,7 +191,7 @@ impl Driver<'_> {
 
     fn end_streams(&mut self) {
         self.finishing = true;
-        self.voice.say(Order::Finish);
+        self.voice.say(Order::Finish { ended: !self.stopping });
     }
 
     /// Tells the coordinator a fact and carries out its commands.
@@ -231,6 +234,9 @@ impl Driver<'_> {
         log(&report);
         let (kind, outcome) = (report.kind, report.outcome.clone());
         self.status.checkpoint(report);
+        if outcome == Outcome::Completed {
+            std::mem::take(&mut self.superseded).into_iter().for_each(|id| self.ask(Work::Discard(id)));
+        }
         // One that failed is tried again, or the coordinator fails the job.
         if (kind, outcome) == (CheckpointKind::Final, Outcome::Completed) {
             self.end_streams();

@@ -61,7 +61,7 @@ impl Follower<'_> {
         loop {
             match receiver.recv() {
                 Ok(Signal::Order(Order::Start(start))) => self.attempt(start, &mut stream, &sender, &receiver)?,
-                Ok(Signal::Order(Order::End { result })) => return ended(result),
+                Ok(Signal::Order(Order::End { result })) => return result.map_err(Left::JobFailed),
                 Ok(Signal::Stop) => self.pass_on_stop(&mut stream)?,
                 Ok(Signal::Lost(error)) => return Err(Left::LeaderLost(error)),
                 // Late words of an attempt that is over.
@@ -165,7 +165,7 @@ impl Follower<'_> {
                         }
                         Order::End { result } => {
                             control.abort();
-                            return ended(result).map(|_| ());
+                            return result.map(|_| ()).map_err(Left::JobFailed);
                         }
                         _ => {}
                     }
@@ -194,13 +194,6 @@ impl Follower<'_> {
                 Signal::Storage(_) => {}
             }
         }
-    }
-}
-
-fn ended(result: std::result::Result<(), (ErrorKind, String)>) -> std::result::Result<JobEnd, Left> {
-    match result {
-        Ok(()) => Ok(JobEnd::Finished),
-        Err((kind, message)) => Err(Left::JobFailed(Error::new(kind, message))),
     }
 }
 

@@ -41,7 +41,7 @@ pub struct JobConfig {
     pub restart: RestartStrategy,
     /// How long the workers may take to drop a failed attempt before they are left behind, as user code blocks in them.
     pub cancellation_timeout: Duration,
-    /// Where checkpoints go: required if there are any.
+    /// Where checkpoints go. Without an interval there is only one, when the job ends or is stopped; without a place there is none.
     pub storage: Option<Arc<dyn CheckpointStorage>>,
     /// What to start from.
     pub start_from: StartFrom,
@@ -64,12 +64,25 @@ impl JobConfig {
 
     /// How many subtasks each operator has.
     pub fn parallelism(&self) -> Parallelism {
-        Parallelism::new(self.workers.max(1) * self.processes()).expect("at least one worker in at least one process")
+        Parallelism::new(self.workers.max(1).saturating_mul(self.processes()))
+            .expect("at least one worker in at least one process")
     }
 
     fn check(&self) -> Result<()> {
         if self.workers == 0 {
             return Err(Error::settings("the job has 0 workers: give 1 or more"));
+        }
+        if self.workers.checked_mul(self.processes()).is_none() {
+            return Err(Error::settings(format!(
+                "{} workers in each of {} processes are too many",
+                self.workers,
+                self.processes()
+            )));
+        }
+        if self.processes() > 1 && self.storage.as_ref().is_some_and(|storage| storage.uri().starts_with("memory:")) {
+            return Err(Error::settings(
+                "checkpoints in memory cannot be shared by several processes: give a directory that all of them share (--checkpoint-dir, or an FsStateBackend)",
+            ));
         }
         self.checkpoints.validate()?;
         self.restart.validate()?;
@@ -134,7 +147,7 @@ impl StopHandle {
 }
 
 /// How a job ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum JobEnd {
     /// All input was read and all output committed.
     Finished,
@@ -190,8 +203,9 @@ impl Process {
         Mesh::listen(config.process, config.hosts.clone(), config.workers, self.digest(), clock).map(Some)
     }
 
+    /// Whether there are checkpoints: periodic ones, or only the last one of a job that ends or is stopped.
     pub fn checkpointing(&self) -> bool {
-        self.config.checkpoints.interval.is_some()
+        self.config.storage.is_some()
     }
 
     /// The number of key groups: as set, else as the restored state has it, else the default.

@@ -22,7 +22,7 @@ use crate::edge::{Meters, Outlet};
 use crate::exchange::{Grants, Partitioner, Route, credit_channel};
 use crate::gate::{Gate, Gated};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
-use crate::mark::{Frontier, Mark};
+use crate::mark::{Frontier, MAX_WATERMARK, Mark};
 use crate::metrics::TaskMetrics;
 use crate::process::{Context, KeyedProcessFunction, OpenContext, TimeDomain, Timer};
 use crate::restore::{Restored, StateClock};
@@ -217,7 +217,7 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
             clock.spend(|times| &mut times.confirm);
             bytes += restored.load(&part, clock, |group, entries, payload| {
                 if part.name == TIMERS {
-                    self.timers.restore(payload, max, self.range)
+                    self.timers.restore(group, entries, payload, max)
                 } else {
                     self.load_rows(group, entries, payload)
                 }
@@ -342,10 +342,14 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
             {
                 self.process(batch)?;
             }
-            if let Some(watermark) = self.alignment.advance_watermark(frontier) {
-                self.fire(TimeDomain::EventTime, watermark)?;
-                self.advance_mark();
+            self.alignment.advance_watermark(self.event_time(frontier));
+            let watermark = self.alignment.mark().watermark;
+            if !self.fire(TimeDomain::EventTime, watermark)? {
+                // The consumer activates this operator when there is room; until then its mark stays where it was.
+                self.sweep(SWEEP_BUSY);
+                return Ok(());
             }
+            self.advance_mark();
             if !self.alignment.barrier(frontier) {
                 break;
             }
@@ -363,6 +367,14 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
         Ok(())
     }
 
+    /// A stream that has ended has passed all event time, which timely may tell as nothing but the closed frontier.
+    fn event_time(&self, frontier: Frontier) -> Frontier {
+        if frontier == Frontier::Closed && self.task.control().has_ended() {
+            return Frontier::Open { epoch: self.alignment.mark().epoch, watermark: MAX_WATERMARK };
+        }
+        frontier
+    }
+
     fn advance_mark(&mut self) {
         let mark = self.alignment.mark();
         self.out.outlet.advance(mark);
@@ -372,8 +384,8 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
     fn fire_processing_time(&mut self) -> Result<()> {
         let Some(next) = self.contents.timers.next_processing_time() else { return Ok(()) };
         let now = self.task.control().clock().unix_ms();
-        if next <= now {
-            self.fire(TimeDomain::ProcessingTime, now)?;
+        if next <= now && !self.fire(TimeDomain::ProcessingTime, now)? {
+            return Ok(());
         }
         let Some(next) = self.contents.timers.next_processing_time() else { return Ok(()) };
         if self.armed.is_none_or(|armed| armed <= now || next < armed) {
@@ -383,12 +395,17 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
         Ok(())
     }
 
-    fn fire(&mut self, domain: TimeDomain, now_ms: i64) -> Result<()> {
-        while let Some((time_ms, hash, key)) = self.contents.timers.pop_due(domain, now_ms) {
+    /// Calls the timers that are due, as long as there is room for what they emit; whether none is left.
+    fn fire(&mut self, domain: TimeDomain, now_ms: i64) -> Result<bool> {
+        while self.contents.timers.is_due(domain, now_ms) {
+            if !self.has_room() {
+                return Ok(false);
+            }
+            let Some((time_ms, hash, key)) = self.contents.timers.pop_due(domain, now_ms) else { break };
             self.call_on_timer(Timer { time_ms, domain }, hash, &key)
                 .map_err(|error| key_error(&self.task, &key, error))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn call_on_timer(&mut self, timer: Timer, hash: KeyHash, key: &K) -> crate::process::UserResult {

@@ -65,10 +65,11 @@ impl<'a> Leader<'a> {
     /// Runs attempts until one ends well or the restart strategy gives up.
     pub fn run(mut self) -> Result<JobEnd> {
         let result = self.run_attempts();
-        let order = match &result {
-            Ok(_) => Order::End { result: Ok(()) },
-            Err(error) => Order::End { result: Err((error.kind(), error.to_string())) },
+        let told = match &result {
+            Ok(end) => Ok(*end),
+            Err(error) => Err(Error::new(error.kind(), error.to_string())),
         };
+        let order = Order::End { result: told };
         for peer in self.peers.iter().flatten() {
             peer.send(&order);
             peer.close();
@@ -194,6 +195,7 @@ impl<'a> Leader<'a> {
             starting: (0..parallelism.count()).collect(),
             running: (0..parallelism.count()).collect(),
             running_since: None,
+            superseded: found.superseded.clone(),
             finishing: false,
             stopping: false,
         };
@@ -216,9 +218,15 @@ impl<'a> Leader<'a> {
                 StartFrom::Latest | StartFrom::Fresh => None,
             };
             let next_id = restored.as_ref().map_or(CheckpointId(1), |restored| restored.id().next());
-            return Ok(Found { restored, completed: Vec::new(), garbage: Vec::new(), next_id });
+            let (completed, superseded, garbage) = (Vec::new(), Vec::new(), Vec::new());
+            return Ok(Found { restored, completed, superseded, garbage, next_id });
         };
-        let mut found = recovery::find(store, storage, &config.name, &start_from)?;
+        // Once it has checkpoints of its own, a job that was told what to start from goes back to no other.
+        let own = match (&config.start_from, self.first_own) {
+            (StartFrom::Fresh | StartFrom::Path(_), Some(first_own)) => first_own,
+            (StartFrom::Latest, _) | (_, None) => CheckpointId(0),
+        };
+        let mut found = recovery::find(store, storage, &config.name, &start_from, own)?;
         found.next_id = found.next_id.max(self.next_id);
         self.first_own.get_or_insert(found.next_id);
         Ok(found)
@@ -321,11 +329,7 @@ impl<'a> Leader<'a> {
 }
 
 /// Starts reading what a process has to say.
-fn connect_peer(
-    process: u32,
-    stream: std::net::TcpStream,
-    current: Current,
-) -> Result<Arc<PeerLink>> {
+fn connect_peer(process: u32, stream: std::net::TcpStream, current: Current) -> Result<Arc<PeerLink>> {
     let setup = |error| Error::internal("cannot read from a process").with_source(error);
     let mut reading = stream.try_clone().map_err(setup)?;
     let link = Arc::new(PeerLink::new(process, stream));

@@ -175,23 +175,35 @@ fn open(address: &str, hello: &Hello) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Accepts connections for as long as the process lives.
-fn accept(listener: &TcpListener, job: u64, workers: u32, arrivals: &Arrivals, controls: &Sender<(u32, TcpStream)>) {
-    for stream in listener.incoming() {
-        let Ok(mut stream) = stream else { continue };
-        match greet(&mut stream, job, workers) {
-            Ok(hello) => match hello.purpose {
-                Purpose::Control => {
-                    // Without a receiver the job is over.
-                    let _ = controls.send((hello.process, stream));
-                }
-                Purpose::Data { token } => {
-                    lock(&arrivals.streams).insert((token, hello.process), stream);
-                    arrivals.changed.notify_all();
-                }
-            },
-            Err(error) => tracing::warn!(%error, "a connection was turned away"),
+/// Accepts connections for as long as the process lives. Each is greeted on a thread of its own: one that says nothing holds up no
+/// other.
+fn accept(
+    listener: &TcpListener,
+    job: u64,
+    workers: u32,
+    arrivals: &Arc<Arrivals>,
+    controls: &Sender<(u32, TcpStream)>,
+) {
+    for stream in listener.incoming().flatten() {
+        let (arrivals, controls) = (Arc::clone(arrivals), controls.clone());
+        let welcome = move || welcome(stream, job, workers, &arrivals, &controls);
+        if let Err(error) = std::thread::Builder::new().name("highwater-greet".into()).spawn(welcome) {
+            tracing::warn!(%error, "a connection was turned away");
         }
+    }
+}
+
+fn welcome(mut stream: TcpStream, job: u64, workers: u32, arrivals: &Arrivals, controls: &Sender<(u32, TcpStream)>) {
+    match greet(&mut stream, job, workers) {
+        Ok(Hello { purpose: Purpose::Control, process, .. }) => {
+            // Without a receiver the job is over.
+            let _ = controls.send((process, stream));
+        }
+        Ok(Hello { purpose: Purpose::Data { token }, process, .. }) => {
+            lock(&arrivals.streams).insert((token, process), stream);
+            arrivals.changed.notify_all();
+        }
+        Err(error) => tracing::warn!(%error, "a connection was turned away"),
     }
 }
 

@@ -30,15 +30,17 @@ pub enum StartFrom {
 pub(crate) struct Found {
     /// The checkpoint to restore.
     pub restored: Option<Arc<Restored>>,
-    /// Completed checkpoints of this job, oldest first.
+    /// Completed checkpoints that lead up to the one restored, oldest first.
     pub completed: Vec<CheckpointId>,
+    /// Completed checkpoints of a course that the job does not go on with: not wanted once it has a checkpoint of its own.
+    pub superseded: Vec<CheckpointId>,
     /// Folders of checkpoints that were never completed.
     pub garbage: Vec<CheckpointId>,
     /// The id to go on with.
     pub next_id: CheckpointId,
 }
 
-/// Looks for the checkpoint to start from.
+/// Looks for the checkpoint to start from; of its own, the job has taken those from `own` on.
 ///
 /// # Errors
 /// If the storage cannot be read; if the checkpoint asked for does not verify; if there are checkpoints but none verifies.
@@ -47,26 +49,40 @@ pub(crate) fn find(
     storage: &Arc<dyn CheckpointStorage>,
     job: &JobName,
     from: &StartFrom,
+    own: CheckpointId,
 ) -> Result<Found> {
     let seen = store.checkpoints()?;
-    let completed: Vec<_> = seen.iter().filter(|dir| dir.has_metadata).map(|dir| dir.id).collect();
+    let found: Vec<_> = seen.iter().filter(|dir| dir.has_metadata).map(|dir| dir.id).collect();
     let garbage = seen.iter().filter(|dir| !dir.has_metadata).map(|dir| dir.id).collect();
     let mut next_id = recovery::next_id(seen.iter().map(|dir| dir.id))?;
-    let restored = match from {
-        StartFrom::Fresh => {
-            if !completed.is_empty() {
-                tracing::info!(found = completed.len(), "starting fresh: the checkpoints found are not used");
-            }
-            None
+    let (restored, completed, superseded) = match from {
+        StartFrom::Latest => {
+            let (older, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|id| *id < own);
+            let restored = latest(store, storage, job, &own)?;
+            // What is newer than the one restored is damaged: left for its owner to look at.
+            let up_to = restored.as_ref().map(Restored::id);
+            (restored, own.into_iter().filter(|id| Some(*id) <= up_to).collect(), older)
         }
-        StartFrom::Latest => latest(store, storage, job, &completed)?,
-        StartFrom::Path(path) => Some(at_path(path)?),
+        StartFrom::Fresh => {
+            if !found.is_empty() {
+                tracing::info!(found = found.len(), "starting fresh: the checkpoints found are not used");
+            }
+            (None, Vec::new(), found)
+        }
+        StartFrom::Path(path) => {
+            let restored = at_path(path)?;
+            let (uri, folder) = restored.location();
+            let named = |id: &CheckpointId| uri == storage.uri() && folder == Layout::new(job.clone()).checkpoint(*id);
+            // What a user names stays theirs.
+            let superseded = found.into_iter().filter(|id| !named(id)).collect();
+            (Some(restored), Vec::new(), superseded)
+        }
     };
     if let Some(restored) = &restored {
         // A checkpoint of another directory may be ahead of the ids here; epochs never go back.
         next_id = next_id.max(restored.id().next());
     }
-    Ok(Found { restored: restored.map(Arc::new), completed, garbage, next_id })
+    Ok(Found { restored: restored.map(Arc::new), completed, superseded, garbage, next_id })
 }
 
 fn latest(

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, KeyHash, MaxParallelism, Result};
+use highwater_core::{Error, ErrorKind, KeyGroup, KeyHash, MaxParallelism, Result};
 use highwater_state::{Data, Key};
 
 use crate::process::TimeDomain;
@@ -52,6 +52,15 @@ impl<K: Key> Timers<K> {
         }
     }
 
+    /// Whether a timer is due at `now_ms`.
+    pub fn is_due(&self, domain: TimeDomain, now_ms: i64) -> bool {
+        let due = match domain {
+            TimeDomain::EventTime => &self.event,
+            TimeDomain::ProcessingTime => &self.processing,
+        };
+        due.first_key_value().is_some_and(|((time_ms, _), _)| *time_ms <= now_ms)
+    }
+
     /// Takes the next timer that is due at `now_ms`.
     pub fn pop_due(&mut self, domain: TimeDomain, now_ms: i64) -> Option<(i64, KeyHash, K)> {
         let due = self.of(domain);
@@ -92,17 +101,24 @@ impl<K: Key> Timers<K> {
     /// Puts the timers of one block back.
     ///
     /// # Errors
-    /// If the block does not decode, or holds a key of another key group than `range` owns.
-    pub fn restore(&mut self, mut bytes: &[u8], max: MaxParallelism, range: KeyGroupRange) -> Result<()> {
+    /// If the block does not hold `entries` timers, or one of another key group.
+    pub fn restore(&mut self, group: KeyGroup, entries: u64, mut bytes: &[u8], max: MaxParallelism) -> Result<()> {
+        let mut found = 0;
         while !bytes.is_empty() {
             let entry: std::result::Result<(bool, i64, K), _> = Data::decode(&mut bytes);
             let (is_event, time_ms, key) = entry
                 .map_err(|error| Error::new(ErrorKind::Corrupt, "a stored timer does not decode").with_source(error))?;
-            if !range.contains(key.key_hash().key_group(max)) {
-                return Err(Error::new(ErrorKind::Corrupt, format!("a stored timer's key {key:?} is not in {range}")));
+            if key.key_hash().key_group(max) != group {
+                let what = format!("a stored timer's key {key:?} is not of key group {}", group.0);
+                return Err(Error::new(ErrorKind::Corrupt, what));
             }
             let domain = if is_event { TimeDomain::EventTime } else { TimeDomain::ProcessingTime };
             self.register(domain, time_ms, &key);
+            found += 1;
+        }
+        if found != entries {
+            let what = format!("{found} timers in key group {}, the metadata says {entries}", group.0);
+            return Err(Error::new(ErrorKind::Corrupt, what));
         }
         Ok(())
     }
@@ -141,15 +157,15 @@ mod tests {
         let mut total = 0;
         for (group, (count, bytes)) in timers.snapshot(max) {
             total += count;
-            let only = KeyGroupRange::new(u32::from(group.0)..u32::from(group.0) + 1);
-            back.restore(&bytes, max, only).unwrap();
-            let other = KeyGroupRange::new(0..u32::from(group.0));
-            assert!(Timers::<String>::default().restore(&bytes, max, other).is_err());
+            back.restore(group, count, &bytes, max).unwrap();
+            let other = KeyGroup((group.0 + 1) % 8);
+            assert!(Timers::<String>::default().restore(other, count, &bytes, max).is_err());
+            assert!(Timers::<String>::default().restore(group, count + 1, &bytes, max).is_err());
         }
         assert_eq!(total, 200);
         for domain in [TimeDomain::EventTime, TimeDomain::ProcessingTime] {
             assert_eq!(drain(&mut back, domain, 100), drain(&mut timers, domain, 100));
         }
-        assert!(back.restore(&[1, 2], max, max.all()).is_err());
+        assert!(back.restore(KeyGroup(0), 1, &[1, 2], max).is_err());
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::{Control, TaskEvent, lock};
 use crate::graph::Splits;
+use crate::job::JobEnd;
 
 const MESSAGE: Kind = Kind { magic: *b"HWCT", version: 1, name: "control message" };
 
@@ -46,7 +47,7 @@ pub(crate) enum Purpose {
 }
 
 /// What the leader says.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Begin an attempt.
     Start(Start),
@@ -57,11 +58,11 @@ pub(crate) enum Order {
     /// See [`Control::give_up`].
     GiveUp { id: CheckpointId },
     /// See [`Control::finish`].
-    Finish,
+    Finish { ended: bool },
     /// See [`Control::abort`].
     Abort { reason: String },
     /// The job is over.
-    End { result: std::result::Result<(), (ErrorKind, String)> },
+    End { result: std::result::Result<JobEnd, Error> },
 }
 
 /// How to begin an attempt.
@@ -91,7 +92,7 @@ impl Order {
             Order::Trigger { id, last } => control.trigger(*id, *last),
             Order::Complete { id } => control.complete(*id),
             Order::GiveUp { id } => control.give_up(*id),
-            Order::Finish => control.finish(),
+            Order::Finish { ended } => control.finish(*ended),
             Order::Abort { .. } => control.abort(),
             Order::Start(_) | Order::End { .. } => {}
         }
@@ -115,8 +116,8 @@ pub(crate) fn read<M: DeserializeOwned>(stream: &mut impl Read) -> Result<M> {
     if bytes[..4] != MESSAGE.magic || len > LONGEST_MESSAGE {
         return Err(Error::new(ErrorKind::Cluster, "the other side does not speak Highwater's protocol"));
     }
-    bytes.resize(HEADER_LEN + len as usize, 0);
-    stream.read_exact(&mut bytes[HEADER_LEN..]).map_err(|error| lost("cannot read", error))?;
+    // Read as it comes, so that a length that lies costs no memory.
+    stream.take(len).read_to_end(&mut bytes).map_err(|error| lost("cannot read", error))?;
     let opened = frame::open(MESSAGE, &bytes, "message from another process")?;
     postcard::from_bytes(opened.payload)
         .map_err(|error| Error::new(ErrorKind::Cluster, "a control message does not decode").with_source(error))

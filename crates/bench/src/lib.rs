@@ -1,1 +1,0 @@
-//! Benchmarks with their yardsticks in the same binary.
