@@ -3,7 +3,8 @@
 //! * [`data`]: values that can be stored and sent, and their canonical encoding;
 //! * [`key`]: values a stream can be partitioned by;
 //! * [`schema`]: the shape of what is stored, and where two shapes differ;
-//! * [`keyed`]: the state of one key, as a struct of states.
+//! * [`keyed`]: the state of one key, as a struct of states;
+//! * [`table`]: the state of all keys of a subtask in memory.
 //!
 //! This crate does no I/O and starts no thread.
 
@@ -15,6 +16,7 @@ pub mod data;
 pub mod key;
 pub mod keyed;
 pub mod schema;
+pub mod table;
 
 pub use data::{Data, DecodeError};
 pub use key::Key;

@@ -1,0 +1,377 @@
+//! Buckets: as many rows as fit in one cache line, or a few, behind their tags.
+//!
+//! ```text
+//! u64 -> u64      | tag tag tag  -  | key state | key state | key state |      64 bytes
+//! String -> u64   | tag tag tag  -  | key state | key state | key state | - |  128 bytes
+//! ```
+//!
+//! A bucket never straddles a cache line it does not fill, so a look-up costs one cache miss; and the tags of a
+//! bucket are compared all together, without a branch per slot that the processor would guess wrong every third time.
+//!
+//! Invariant: a lane's row is initialized if and only if its tag is [`Tag::is_row`]; memory of zeros is empty buckets.
+
+use std::marker::PhantomData;
+
+use highwater_core::KeyHash;
+
+use super::arena::{Arena, Block, CACHE_LINE, UNIT};
+
+/// The lower half of a key's hash, or what a lane without a row holds.
+///
+/// The upper half has chosen the key group. Half of the hash is enough to find a row's home, also in a larger table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct Tag(u32);
+
+impl Tag {
+    /// No row here, and none has gone past this bucket: a search ends here.
+    pub(super) const EMPTY: Tag = Tag(0);
+    /// A row was removed from a full bucket, which others may have gone past: a search goes on.
+    pub(super) const TOMBSTONE: Tag = Tag(1);
+
+    #[inline]
+    pub(super) fn of(hash: KeyHash) -> Self {
+        Tag((hash.0 as u32).max(2))
+    }
+
+    #[inline]
+    fn is_row(self) -> bool {
+        self.0 >= 2
+    }
+
+    /// Where a row with this tag is searched first in a table of `buckets`: the tag, scaled.
+    #[inline]
+    pub(super) fn home(self, buckets: usize) -> usize {
+        ((u64::from(self.0) * buckets as u64) >> 32) as usize
+    }
+}
+
+/// A place for a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) bucket: usize,
+    lane: u32,
+}
+
+/// Some of the slots of a bucket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slots {
+    bucket: usize,
+    /// A bit per lane.
+    lanes: u32,
+}
+
+impl Iterator for Slots {
+    type Item = Slot;
+
+    #[inline]
+    fn next(&mut self) -> Option<Slot> {
+        let slot = Slot { bucket: self.bucket, lane: self.lanes.trailing_zeros() };
+        self.lanes &= self.lanes.wrapping_sub(1);
+        (slot.lane < u32::BITS).then_some(slot)
+    }
+}
+
+/// A key with its state.
+pub(super) struct Row<K, S> {
+    pub(super) key: K,
+    pub(super) state: S,
+}
+
+/// How many rows a bucket has, and where.
+struct Shape {
+    lanes: usize,
+    rows_at: usize,
+    bytes: usize,
+}
+
+impl Shape {
+    /// The fewest cache lines of which at least three quarters are used, else the fullest of up to four, else as many
+    /// as a row needs.
+    const fn of(row: usize, align: usize) -> Shape {
+        let line = if align > CACHE_LINE { align } else { CACHE_LINE };
+        let mut best = Shape::with_bytes((16usize.next_multiple_of(align) + row).next_multiple_of(line), row, align);
+        let mut lines = 4;
+        while lines > 0 {
+            let shape = Shape::with_bytes(lines * line, row, align);
+            if shape.used(row) * best.bytes > best.used(row) * shape.bytes || shape.used(row) * 4 >= shape.bytes * 3 {
+                best = shape;
+            }
+            lines -= 1;
+        }
+        best
+    }
+
+    const fn with_bytes(bytes: usize, row: usize, align: usize) -> Shape {
+        // Not more tags than a cache line has: those `NO_BUCKETS` can stand in for.
+        let mut lanes = CACHE_LINE / size_of::<Tag>();
+        loop {
+            let rows_at = lanes.next_multiple_of(4) * size_of::<Tag>();
+            let rows_at = rows_at.next_multiple_of(align);
+            if lanes == 0 || rows_at + lanes * row <= bytes {
+                return Shape { lanes, rows_at, bytes };
+            }
+            lanes -= 1;
+        }
+    }
+
+    const fn used(&self, row: usize) -> usize {
+        self.lanes * (size_of::<Tag>() + row)
+    }
+}
+
+/// An array of buckets. Its memory belongs to an arena, and goes back there with
+/// [`into_rows`](Buckets::into_rows).
+pub(super) struct Buckets<K, S> {
+    block: Block,
+    count: usize,
+    rows: PhantomData<Row<K, S>>,
+}
+
+/// What an array without buckets points to, so that the first look-up in it needs no branch: an empty bucket's tags.
+#[repr(align(1024))]
+struct NoBuckets([u8; UNIT]);
+
+static NO_BUCKETS: NoBuckets = NoBuckets([0; UNIT]);
+
+impl<K, S> Buckets<K, S> {
+    const SHAPE: Shape = {
+        assert!(align_of::<Row<K, S>>() <= UNIT, "keys and states cannot be aligned to more than 1 KiB");
+        Shape::of(size_of::<Row<K, S>>(), align_of::<Row<K, S>>())
+    };
+    /// Rows per bucket.
+    pub(super) const LANES: usize = Self::SHAPE.lanes;
+    const ALL_LANES: u32 = u32::MAX >> (32 - Self::LANES);
+    /// Alignment that the arena has to provide.
+    pub(super) const ALIGN: usize = align_of::<Row<K, S>>();
+
+    /// No buckets; as a table of one empty bucket to [`matching`](Self::matching), whose home every tag has.
+    pub(super) fn none() -> Self {
+        Buckets { block: Block::stand_in(&NO_BUCKETS.0), count: 0, rows: PhantomData }
+    }
+
+    /// `count` buckets without rows.
+    pub(super) fn acquire(count: usize, arena: &mut Arena) -> Self {
+        // A home is 32 bits scaled: beyond that some buckets would be none. That is over 64 GiB in a single key group.
+        let bytes = count.checked_mul(Self::SHAPE.bytes).filter(|_| count <= u32::MAX as usize / Self::LANES);
+        let bytes = bytes.expect("a key group has at most 2^32 rows: use a higher max parallelism");
+        Buckets { block: arena.acquire(bytes), count, rows: PhantomData }
+    }
+
+    /// How many buckets there are.
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    #[inline]
+    fn bucket(&self, bucket: usize) -> *mut u8 {
+        debug_assert!(bucket < self.count.max(1));
+        self.block.start().as_ptr().wrapping_add(bucket * Self::SHAPE.bytes)
+    }
+
+    #[inline]
+    fn tag_at(&self, slot: Slot) -> *mut Tag {
+        self.bucket(slot.bucket).cast::<Tag>().wrapping_add(slot.lane as usize)
+    }
+
+    /// The tag of a slot of this array, or of the bucket that stands in for none.
+    #[inline]
+    pub(super) fn tag(&self, slot: Slot) -> Tag {
+        debug_assert!((slot.lane as usize) < Self::LANES);
+        // SAFETY: the tag is in the block, whose memory was zeroed, or in `NO_BUCKETS`.
+        unsafe { self.tag_at(slot).read() }
+    }
+
+    #[inline]
+    fn row_at(&self, slot: Slot) -> *mut Row<K, S> {
+        self.bucket(slot.bucket).wrapping_add(Self::SHAPE.rows_at).cast::<Row<K, S>>().wrapping_add(slot.lane as usize)
+    }
+
+    /// Asks for the cache lines of a bucket: the first two at most, for wider ones would crowd out those of other rows.
+    #[inline]
+    pub(super) fn prefetch(&self, bucket: usize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch does not access memory, whatever the address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let start = self.bucket(bucket).cast::<i8>();
+            _mm_prefetch::<_MM_HINT_T0>(start);
+            if Self::SHAPE.bytes > CACHE_LINE {
+                _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(CACHE_LINE));
+            }
+        }
+        // Other architectures have no stable intrinsic; there the processor's own run-ahead has to do.
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = bucket;
+    }
+
+    /// A bit for each lane of a bucket that has this tag.
+    #[inline]
+    fn lanes(&self, bucket: usize, tag: Tag) -> u32 {
+        let tags = self.bucket(bucket).cast::<[Tag; 4]>();
+        let mut lanes = 0;
+        for four in 0..Self::LANES.div_ceil(4) {
+            // SAFETY: there are tags of four lanes, or their room; it was zeroed, in the block or in `NO_BUCKETS`.
+            lanes |= equal(unsafe { &*tags.wrapping_add(four) }, tag) << (4 * four);
+        }
+        lanes & Self::ALL_LANES
+    }
+
+    /// The slots of a bucket that have this tag.
+    #[inline]
+    pub(super) fn matching(&self, bucket: usize, tag: Tag) -> Slots {
+        Slots { bucket, lanes: self.lanes(bucket, tag) }
+    }
+
+    /// The slots of a bucket that hold a row.
+    #[inline]
+    fn occupied(&self, bucket: usize) -> Slots {
+        let free = self.lanes(bucket, Tag::EMPTY) | self.lanes(bucket, Tag::TOMBSTONE);
+        Slots { bucket, lanes: free ^ Self::ALL_LANES }
+    }
+
+    /// Whether a search for `tag` that comes to a bucket goes on to the next one.
+    #[inline]
+    pub(super) fn passes(&self, bucket: usize, tag: Tag) -> bool {
+        self.lanes(bucket, tag) | self.lanes(bucket, Tag::EMPTY) == 0
+    }
+
+    /// The rows of a bucket.
+    #[inline]
+    pub(super) fn rows(&self, bucket: usize) -> impl Iterator<Item = &Row<K, S>> {
+        // SAFETY: the tag says that the row is initialized.
+        self.occupied(bucket).map(|slot| unsafe { &*self.row_at(slot) })
+    }
+
+    /// The row in a slot.
+    ///
+    /// # Safety
+    /// The slot is one of this array, and holds a row.
+    #[inline]
+    pub(super) unsafe fn row(&self, slot: Slot) -> &Row<K, S> {
+        // SAFETY: by the contract.
+        unsafe { &*self.row_at(slot) }
+    }
+
+    /// The row in a slot.
+    ///
+    /// # Safety
+    /// The slot is one of this array, and holds a row.
+    #[inline]
+    pub(super) unsafe fn row_mut(&mut self, slot: Slot) -> &mut Row<K, S> {
+        // SAFETY: by the contract, and since `self` alone refers to its block.
+        unsafe { &mut *self.row_at(slot) }
+    }
+
+    /// Puts a row into a slot.
+    ///
+    /// # Safety
+    /// The slot is one of this array, and holds no row.
+    #[inline]
+    pub(super) unsafe fn put(&mut self, slot: Slot, tag: Tag, row: Row<K, S>) {
+        // SAFETY: by the contract; the row goes first, so that the tag never promises what is not there.
+        unsafe {
+            self.row_at(slot).write(row);
+            self.tag_at(slot).write(tag);
+        }
+    }
+
+    /// Takes the row out of a slot, and leaves the tag `left` there.
+    ///
+    /// # Safety
+    /// The slot is one of this array, and holds a row. `left` is not the tag of a row.
+    #[inline]
+    pub(super) unsafe fn take(&mut self, slot: Slot, left: Tag) -> Row<K, S> {
+        debug_assert!(!left.is_row());
+        // SAFETY: by the contract.
+        unsafe {
+            self.tag_at(slot).write(left);
+            self.row_at(slot).read()
+        }
+    }
+
+    /// Puts a row in the first empty slot from its home on. There has to be one.
+    #[inline]
+    pub(super) fn append(&mut self, tag: Tag, row: Row<K, S>) {
+        let mut bucket = tag.home(self.count);
+        loop {
+            if let Some(slot) = self.matching(bucket, Tag::EMPTY).next() {
+                // SAFETY: the slot is one of this array, and empty.
+                return unsafe { self.put(slot, tag, row) };
+            }
+            bucket = self.after(bucket);
+        }
+    }
+
+    /// The bucket in which a search goes on.
+    #[inline]
+    pub(super) fn after(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.count { 0 } else { bucket + 1 }
+    }
+
+    /// Passes every row to `f`, in the order of their homes, and gives the memory back to the arena it came from.
+    ///
+    /// If `f` panics, what is left is leaked.
+    pub(super) fn into_rows(self, arena: &mut Arena, mut f: impl FnMut(Tag, Row<K, S>)) {
+        for bucket in 0..self.count {
+            for slot in self.occupied(bucket) {
+                // SAFETY: the tag says that there is a row, and `self` is not used again, so it is read once.
+                f(self.tag(slot), unsafe { self.row_at(slot).read() });
+            }
+        }
+        arena.release(self.block);
+    }
+}
+
+/// A bit for each of four tags that is `tag`, without branches.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn equal(tags: &[Tag; 4], tag: Tag) -> u32 {
+    use std::arch::x86_64::{_mm_castsi128_ps, _mm_cmpeq_epi32, _mm_loadu_si128, _mm_movemask_ps, _mm_set1_epi32};
+    // SAFETY: the instructions belong to the architecture, and sixteen bytes are read of a reference to as many.
+    unsafe {
+        let tags = _mm_loadu_si128(tags.as_ptr().cast());
+        _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(tags, _mm_set1_epi32(tag.0 as i32)))) as u32
+    }
+}
+
+/// A bit for each of four tags that is `tag`.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn equal(tags: &[Tag; 4], tag: Tag) -> u32 {
+    tags.iter().enumerate().fold(0, |lanes, (lane, other)| lanes | u32::from(*other == tag) << lane)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape<K, S>() -> (usize, usize, usize) {
+        let Shape { lanes, rows_at, bytes } = Buckets::<K, S>::SHAPE;
+        (lanes, rows_at, bytes)
+    }
+
+    #[test]
+    fn usual_rows_fill_their_cache_lines() {
+        assert_eq!(shape::<u64, u64>(), (3, 16, 64));
+        assert_eq!(shape::<u64, Option<u64>>(), (2, 16, 64));
+        assert_eq!(shape::<u32, u32>(), (4, 16, 64));
+        assert_eq!(shape::<String, u64>(), (3, 16, 128));
+        assert_eq!(shape::<String, Option<u64>>(), (4, 16, 192));
+        assert_eq!(shape::<u64, [u64; 100]>(), (1, 16, 832));
+        assert_eq!(shape::<(), ()>(), (16, 64, 64));
+    }
+
+    #[test]
+    fn every_row_has_room_behind_the_tags() {
+        for align in [1, 2, 4, 8, 16, 64, 128, 1024] {
+            for row in (0..2_000).map(|size: usize| size.next_multiple_of(align)) {
+                let Shape { lanes, rows_at, bytes } = Shape::of(row, align);
+                assert!((1..=16).contains(&lanes), "{row} {align}");
+                assert!(rows_at >= lanes.next_multiple_of(4) * 4 && rows_at.is_multiple_of(align), "{row} {align}");
+                assert!(rows_at + lanes * row <= bytes && bytes.is_multiple_of(align.max(CACHE_LINE)), "{row} {align}");
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The table of one key group: open addressing over buckets, with linear probing.
+//!
+//! The bucket in which a key is searched first, its home, follows from its hash alone, so that it can be fetched
+//! ahead. A row whose home is full goes to the next bucket that is not.
+//!
+//! The home is the hash *scaled* to the number of buckets, which need not be a power of two: a table grows by half.
+//! Scaling also keeps rows in the order of their hashes, so growth reads one array and writes the other front to
+//! back. The price of that: who fills a table in the order in which another one lies in memory fills it from one end,
+//! where linear probing is quadratic. So rows do not leave a table in that order, see [`PageOrder`].
+//!
+//! Invariants:
+//! * from a row's home up to the bucket before its own, no bucket has an empty lane;
+//! * `len` lanes hold a row, `used` are not empty, and unless there are no buckets one is empty, so that probing ends.
+//!
+//! Rows whose hashes share the lower 32 bits share a home: they work, and cost linear time. The hash is fixed and
+//! public, so who chooses the keys can produce such.
+
+use highwater_core::KeyHash;
+
+use super::arena::Arena;
+use super::bucket::{Buckets, Row, Slot, Tag};
+use super::pages::PageOrder;
+
+/// Slots per page, about: the unit of copy on write and of iteration.
+pub(super) const PAGE_SLOTS: usize = 64;
+
+/// Up to this many buckets a table doubles, and does not shrink.
+const SMALL: usize = 64;
+
+/// The rows of one key group. Their memory goes back to the arena with [`clear`](Group::clear).
+pub(super) struct Group<K, S> {
+    buckets: Buckets<K, S>,
+    len: u32,
+    used: u32,
+}
+
+impl<K, S> Group<K, S> {
+    /// Alignment that the arena has to provide.
+    pub(super) const ALIGN: usize = Buckets::<K, S>::ALIGN;
+    const PAGE_BUCKETS: usize = PAGE_SLOTS.div_ceil(Buckets::<K, S>::LANES);
+
+    pub(super) fn new() -> Self {
+        Group { buckets: Buckets::none(), len: 0, used: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    fn used(&self) -> usize {
+        self.used as usize
+    }
+
+    fn slots(&self) -> usize {
+        self.buckets.count() * Buckets::<K, S>::LANES
+    }
+
+    pub(super) fn pages(&self) -> usize {
+        self.buckets.count().div_ceil(Self::PAGE_BUCKETS)
+    }
+
+    pub(super) fn page_of(slot: Slot) -> usize {
+        slot.bucket / Self::PAGE_BUCKETS
+    }
+
+    /// The rows in a page.
+    #[inline]
+    pub(super) fn page(&self, page: usize) -> impl Iterator<Item = &Row<K, S>> {
+        let end = ((page + 1) * Self::PAGE_BUCKETS).min(self.buckets.count());
+        (page * Self::PAGE_BUCKETS..end).flat_map(|bucket| self.buckets.rows(bucket))
+    }
+
+    /// All rows.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Row<K, S>> {
+        PageOrder::new(self.pages()).flat_map(|page| self.page(page))
+    }
+
+    /// Asks for the memory in which `hash` is searched first.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: KeyHash) {
+        self.buckets.prefetch(Tag::of(hash).home(self.buckets.count()));
+    }
+
+    /// Asks for the memory where the search goes on if the home of `hash`, which should have arrived, is full of
+    /// others.
+    #[inline]
+    pub(super) fn prefetch_overflow(&self, hash: KeyHash) {
+        let tag = Tag::of(hash);
+        let home = tag.home(self.buckets.count());
+        if self.buckets.passes(home, tag) {
+            self.buckets.prefetch(self.buckets.after(home));
+        }
+    }
+
+    /// Searches `key`.
+    #[inline]
+    pub(super) fn find(&self, hash: KeyHash, key: &K) -> Option<Slot>
+    where
+        K: Eq,
+    {
+        let tag = Tag::of(hash);
+        let mut bucket = tag.home(self.buckets.count());
+        loop {
+            for slot in self.buckets.matching(bucket, tag) {
+                // SAFETY: a slot with the tag of a row holds one.
+                if unsafe { self.buckets.row(slot) }.key == *key {
+                    return Some(slot);
+                }
+            }
+            if self.buckets.matching(bucket, Tag::EMPTY).next().is_some() {
+                return None;
+            }
+            bucket = self.buckets.after(bucket);
+        }
+    }
+
+    /// Where the row of a key that is not in the table goes, or `None` if the table has to be [resized](Self::resize)
+    /// first.
+    pub(super) fn vacancy(&self, hash: KeyHash) -> Option<Slot> {
+        let mut bucket = Tag::of(hash).home(self.buckets.count());
+        loop {
+            if let Some(tombstone) = self.buckets.matching(bucket, Tag::TOMBSTONE).next() {
+                return Some(tombstone);
+            }
+            if let Some(empty) = self.buckets.matching(bucket, Tag::EMPTY).next() {
+                return (self.used() < self.slots() * 3 / 4).then_some(empty);
+            }
+            bucket = self.buckets.after(bucket);
+        }
+    }
+
+    /// The row in a slot.
+    ///
+    /// # Safety
+    /// A row was found or inserted in this slot, and neither was it removed nor the table resized since.
+    #[inline]
+    pub(super) unsafe fn row(&self, slot: Slot) -> &Row<K, S> {
+        // SAFETY: by the contract.
+        unsafe { self.buckets.row(slot) }
+    }
+
+    /// The state in a slot.
+    ///
+    /// # Safety
+    /// As for [`row`](Self::row).
+    #[inline]
+    pub(super) unsafe fn state_mut(&mut self, slot: Slot) -> &mut S {
+        // SAFETY: by the contract.
+        unsafe { &mut self.buckets.row_mut(slot).state }
+    }
+
+    /// Inserts a row.
+    ///
+    /// # Safety
+    /// The slot is the [vacancy](Self::vacancy) for the hash, and the table did not change since.
+    pub(super) unsafe fn insert(&mut self, slot: Slot, hash: KeyHash, row: Row<K, S>) {
+        self.len += 1;
+        self.used += u32::from(self.buckets.tag(slot) == Tag::EMPTY);
+        // SAFETY: by the contract, the slot is of this table and holds no row.
+        unsafe { self.buckets.put(slot, Tag::of(hash), row) };
+    }
+
+    /// Removes the row in a slot.
+    ///
+    /// # Safety
+    /// As for [`row`](Self::row).
+    pub(super) unsafe fn remove(&mut self, slot: Slot) {
+        // Nothing has overflowed from a bucket with an empty lane, so another one makes no search end too early.
+        let has_empty = self.buckets.matching(slot.bucket, Tag::EMPTY).next().is_some();
+        self.len -= 1;
+        self.used -= u32::from(has_empty);
+        // SAFETY: by the contract, the slot holds a row. It is dropped here, last, because that may run code of the
+        // user.
+        drop(unsafe { self.buckets.take(slot, if has_empty { Tag::EMPTY } else { Tag::TOMBSTONE }) });
+    }
+
+    /// Whether it has far more buckets than its rows need.
+    #[inline]
+    pub(super) fn is_sparse(&self) -> bool {
+        self.buckets.count() > SMALL && self.len() < self.slots() / 16
+    }
+
+    /// Moves all rows to as many new buckets as they need, with room for one more at least, and leaves tombstones
+    /// behind.
+    ///
+    /// `phase`, from 0 to 31, spreads the moments at which the groups of a subtask grow, which with evenly
+    /// distributed keys would else be nearly the same one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn resize(&mut self, phase: usize, arena: &mut Arena) {
+        let (len, slots, larger) = (self.len(), self.slots(), |buckets| larger::<K, S>(buckets, phase));
+        let count = if len >= slots / 2 {
+            larger(self.buckets.count())
+        } else if len >= slots / 8 {
+            self.buckets.count()
+        } else {
+            let mut count = larger(0);
+            while count * Buckets::<K, S>::LANES < 2 * len {
+                count = larger(count);
+            }
+            count
+        };
+        let new = Buckets::acquire(count, arena);
+        let old = std::mem::replace(self, Group { buckets: new, len: self.len, used: self.len });
+        old.buckets.into_rows(arena, |tag, row| self.buckets.append(tag, row));
+    }
+
+    /// Drops all rows and gives the memory back to the arena it came from.
+    pub(super) fn clear(&mut self, arena: &mut Arena) {
+        std::mem::replace(self, Group::new()).buckets.into_rows(arena, |_, row| drop(row));
+    }
+}
+
+/// The number of buckets after `buckets`: doubles while small, then grows by half.
+fn larger<K, S>(buckets: usize, phase: usize) -> usize {
+    match buckets {
+        0 => 4usize.div_ceil(Buckets::<K, S>::LANES),
+        1..SMALL => buckets * 2,
+        // From 80 to 118, evenly over a factor of one and a half.
+        SMALL => 80 + phase * 5 / 4,
+        _ => buckets + buckets / 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl<K: Eq, S> Group<K, S> {
+        /// Checks the invariants at the head of this module, for the rows that `hash` is of.
+        pub(in super::super) fn assert_invariants(&self, hash: impl Fn(&K) -> KeyHash) {
+            let count_of =
+                |tag| (0..self.buckets.count()).map(|bucket| self.buckets.matching(bucket, tag).count()).sum::<usize>();
+            let (empty, tombstones) = (count_of(Tag::EMPTY), count_of(Tag::TOMBSTONE));
+            assert_eq!(self.used(), self.slots() - empty);
+            assert_eq!(self.len(), self.slots() - empty - tombstones);
+            assert!(self.slots() == 0 || empty > 0);
+            assert_eq!(self.rows().count(), self.len());
+            assert!(self.rows().all(|row| self.find(hash(&row.key), &row.key).is_some()));
+        }
+    }
+
+    #[test]
+    fn tables_grow_by_at_most_doubling_and_always_have_an_empty_lane() {
+        fn check<K, S>() {
+            for phase in 0..32 {
+                let sizes: Vec<usize> =
+                    std::iter::successors(Some(0), |size| Some(larger::<K, S>(*size, phase))).take(30).collect();
+                let first = sizes[1] * Buckets::<K, S>::LANES;
+                assert!((1..first).contains(&(first * 3 / 4)), "{first}");
+                assert!(sizes[1..].windows(2).all(|pair| pair[0] < pair[1] && pair[1] <= 2 * pair[0]), "{sizes:?}");
+            }
+        }
+        check::<(), ()>();
+        check::<u32, u32>();
+        check::<u64, u64>();
+        check::<u64, Option<u64>>();
+        check::<u64, [u64; 100]>();
+    }
+
+    /// With evenly distributed keys, only a few of many tables are due to grow at the same number of rows.
+    #[test]
+    fn phases_differ_evenly_over_one_step_of_growth() {
+        let mut sizes: Vec<usize> = (0..32).map(|phase| larger::<u64, u64>(SMALL, phase)).collect();
+        sizes.dedup();
+        assert_eq!(sizes.len(), 32);
+        assert_eq!((sizes[0], sizes[31]), (80, 118));
+    }
+}
