@@ -3,6 +3,8 @@
 //! It stays connected to process 0, starts an attempt when it is told to, passes on what its tasks say, and ends the attempt when it
 //! is told to or when the connection is lost; then it connects again and waits for the next.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -44,6 +46,33 @@ enum Left {
     JobFailed(Error),
 }
 
+/// What comes in over one connection, of the leader and of this process's own tasks. Nothing of it is lost between two attempts:
+/// the order to start the next one may come while this one is still ending.
+struct Inbox {
+    receiver: Receiver<Signal>,
+    /// What came while only some of it was wanted, oldest first.
+    kept: RefCell<VecDeque<Signal>>,
+}
+
+impl Inbox {
+    fn next(&self) -> Signal {
+        let kept = self.kept.borrow_mut().pop_front();
+        let closed = |_| Signal::Lost(Error::internal("the channel of signals closed"));
+        kept.unwrap_or_else(|| self.receiver.recv().unwrap_or_else(closed))
+    }
+
+    /// Whether an abort or a loss of the leader is among what has come.
+    fn is_over(&self) -> bool {
+        let mut kept = self.kept.borrow_mut();
+        kept.extend(self.receiver.try_iter());
+        kept.iter().any(|signal| matches!(signal, Signal::Order(Order::Abort { .. }) | Signal::Lost(_)))
+    }
+
+    fn keep(&self, signal: Signal) {
+        self.kept.borrow_mut().push_back(signal);
+    }
+}
+
 struct Follower<'a> {
     process: &'a Process,
     mesh: &'a Mesh,
@@ -58,15 +87,15 @@ impl Follower<'_> {
         read_orders(reading, sender.clone()).map_err(Left::LeaderLost)?;
         self.process.config.stop.listen(&sender);
         let mut stream = stream;
+        let inbox = Inbox { receiver, kept: RefCell::default() };
         loop {
-            match receiver.recv() {
-                Ok(Signal::Order(Order::Start(start))) => self.attempt(start, &mut stream, &sender, &receiver)?,
-                Ok(Signal::Order(Order::End { result })) => return result.map_err(Left::JobFailed),
-                Ok(Signal::Stop) => self.pass_on_stop(&mut stream)?,
-                Ok(Signal::Lost(error)) => return Err(Left::LeaderLost(error)),
+            match inbox.next() {
+                Signal::Order(Order::Start(start)) => self.attempt(start, &mut stream, &sender, &inbox)?,
+                Signal::Order(Order::End { result }) => return result.map_err(Left::JobFailed),
+                Signal::Stop => self.pass_on_stop(&mut stream)?,
+                Signal::Lost(error) => return Err(Left::LeaderLost(error)),
                 // Late words of an attempt that is over.
-                Ok(Signal::Order(_) | Signal::Task(_) | Signal::Storage(_)) => {}
-                Err(_) => return Err(Left::LeaderLost(Error::internal("the channel of signals closed"))),
+                Signal::Order(_) | Signal::Task(_) | Signal::Storage(_) => {}
             }
         }
     }
@@ -84,23 +113,15 @@ impl Follower<'_> {
         start: Start,
         stream: &mut TcpStream,
         sender: &Sender<Signal>,
-        receiver: &Receiver<Signal>,
+        inbox: &Inbox,
     ) -> std::result::Result<(), Left> {
         let token = start.token;
-        let orders = std::cell::RefCell::new(Vec::new());
-        // Orders that come while the sockets are made: only an abort or a loss matters then.
-        let give_up = || {
-            orders.borrow_mut().extend(receiver.try_iter());
-            let over = |signal: &Signal| matches!(signal, Signal::Order(Order::Abort { .. }) | Signal::Lost(_));
-            orders.borrow().iter().any(over)
-        };
-        let running = self.begin(start, sender.clone(), &give_up);
-        let early = orders.into_inner();
-        match running {
+        match self.begin(start, sender.clone(), &|| inbox.is_over()) {
             Ok(mut running) => {
-                let result = self.run(token, &mut running, stream, early, receiver);
+                let result = self.run(token, &mut running, stream, inbox);
                 let config = &self.process.config;
-                if !running.end(receiver, &*config.clock, config.cancellation_timeout) {
+                let keep = |signal| inbox.keep(signal);
+                if !running.end(&inbox.receiver, &*config.clock, config.cancellation_timeout, keep) {
                     return Err(Left::JobFailed(Error::new(
                         ErrorKind::UserFunction,
                         "user code blocks a worker, so this process cannot go on: start it again",
@@ -112,8 +133,7 @@ impl Follower<'_> {
                 tracing::warn!(%error, "the attempt did not start");
                 let config = &self.process.config;
                 let event = TaskEvent::Failed { worker: config.process * config.workers, error };
-                wire::write(stream, &Notice::Task { token, event }).map_err(Left::LeaderLost)?;
-                early.into_iter().find_map(lost).map_or(Ok(()), Err)
+                wire::write(stream, &Notice::Task { token, event }).map_err(Left::LeaderLost)
             }
         }
     }
@@ -143,19 +163,11 @@ impl Follower<'_> {
         token: u64,
         running: &mut Running,
         stream: &mut TcpStream,
-        early: Vec<Signal>,
-        receiver: &Receiver<Signal>,
+        inbox: &Inbox,
     ) -> std::result::Result<(), Left> {
         let control = Arc::clone(&running.control);
-        let mut early = early.into_iter();
         loop {
-            let signal = match early.next() {
-                Some(signal) => signal,
-                None => {
-                    receiver.recv().unwrap_or_else(|_| Signal::Lost(Error::internal("the channel of signals closed")))
-                }
-            };
-            match signal {
+            match inbox.next() {
                 Signal::Order(order) => {
                     order.apply(&control);
                     match order {
@@ -194,13 +206,6 @@ impl Follower<'_> {
                 Signal::Storage(_) => {}
             }
         }
-    }
-}
-
-fn lost(signal: Signal) -> Option<Left> {
-    match signal {
-        Signal::Lost(error) => Some(Left::LeaderLost(error)),
-        _ => None,
     }
 }
 

@@ -284,9 +284,15 @@ impl Process {
 impl Running {
     /// Ends the attempt in this process: at once if it was aborted, else when all data has been delivered.
     ///
-    /// `signals` is the attempt's channel, from which the workers' last words are read.
+    /// `signals` is the attempt's channel, from which the workers' last words are read; what is not from them goes to `keep`.
     /// Returns whether all workers did end.
-    pub fn end(mut self, signals: &Receiver<Signal>, clock: &dyn Clock, patience: Duration) -> bool {
+    pub fn end(
+        mut self,
+        signals: &Receiver<Signal>,
+        clock: &dyn Clock,
+        patience: Duration,
+        mut keep: impl FnMut(Signal),
+    ) -> bool {
         if self.control.is_aborted() {
             self.sockets.shut_down();
         }
@@ -296,7 +302,8 @@ impl Running {
                 Ok(Signal::Task(TaskEvent::WorkerDone { worker })) => {
                     self.local.remove(&worker);
                 }
-                Ok(_) => {}
+                Ok(Signal::Task(_)) => {}
+                Ok(other) => keep(other),
                 Err(_) => {
                     tracing::error!(
                         workers = ?self.local,

@@ -205,7 +205,8 @@ impl<'a> Leader<'a> {
         running.retain(&driver.running);
         // The storage thread first: what it publishes decides what the next attempt restores.
         drop(driver);
-        running.end(receiver, &*config.clock, config.cancellation_timeout);
+        // The channel is this attempt's alone: what else comes through it is over with it.
+        running.end(receiver, &*config.clock, config.cancellation_timeout, drop);
         Ok((end, running_since))
     }
 

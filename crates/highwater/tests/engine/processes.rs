@@ -66,6 +66,44 @@ fn output_of_two_processes_is_exactly_once_whatever_fails_in_them() {
 }
 
 #[test]
+fn a_process_that_is_slow_to_end_an_attempt_does_not_miss_the_start_of_the_next() {
+    const COUNT: u64 = 100;
+    let (ends, committed) = returns(|| {
+        let (dir, hosts, sink) = (tempfile::tempdir().unwrap(), addresses(), CollectSink::new());
+        let (failed, busy) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let processes = [0, 1].map(|process| {
+            let (dir, hosts, sink) = (dir.path().to_path_buf(), hosts.clone(), sink.clone());
+            let (failed, busy) = (failed.clone(), busy.clone());
+            start(move || {
+                let env = environment(process, &hosts, &dir);
+                counting(&env, Numbers::new(COUNT), &sink, move |_| {
+                    if failed.load(Ordering::SeqCst) {
+                        return Ok(());
+                    }
+                    if process == 1 {
+                        // Still at it when the leader has failed and begins again.
+                        busy.store(true, Ordering::SeqCst);
+                        while !failed.load(Ordering::SeqCst) {
+                            std::thread::yield_now();
+                        }
+                        std::thread::sleep(Duration::from_millis(300));
+                        return Ok(());
+                    }
+                    while !busy.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
+                    if failed.swap(true, Ordering::SeqCst) { Ok(()) } else { Err("only this time".into()) }
+                });
+                env
+            })
+        });
+        (processes.map(|(thread, _)| thread.join().unwrap().unwrap().end), sink.committed())
+    });
+    assert_eq!(ends, [JobEnd::Finished; 2]);
+    assert_exactly_once(&committed, COUNT);
+}
+
+#[test]
 fn a_process_that_is_lost_ends_the_attempt_and_the_other_one_goes_on_waiting_for_it() {
     returns(|| {
         let (dir, hosts, sink) = (tempfile::tempdir().unwrap(), addresses(), CollectSink::new());
