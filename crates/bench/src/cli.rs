@@ -1,0 +1,156 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+/// Benchmarks of Highwater, each with its yardstick. Compare only figures of one invocation: machines vary by the minute.
+#[derive(Parser)]
+#[command(name = "highwater-bench", version)]
+pub struct Cli {
+    /// What to measure.
+    #[command(subcommand)]
+    pub benchmark: Benchmark,
+}
+
+/// What can be measured.
+#[derive(Subcommand)]
+pub enum Benchmark {
+    /// Count rows per key in keyed state: throughput, checkpoints, pauses, memory.
+    KeyedCount(KeyedCount),
+    /// From the moment a row is due to its arrival at the sink, at a fixed rate.
+    Latency(Latency),
+    /// One measured run, in a process of its own.
+    #[command(hide = true)]
+    Run(ChildRun),
+}
+
+/// Options of `keyed-count`.
+#[derive(Args)]
+pub struct KeyedCount {
+    /// Rows of the whole job; k, M and G are allowed.
+    #[arg(long, default_value = "50M", value_parser = count)]
+    pub rows: u64,
+    /// Distinct keys.
+    #[arg(long, default_value = "1M", value_parser = count)]
+    pub keys: u64,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub workers: u32,
+    /// Time between checkpoints, like 500ms or 1s, or off. Several, separated by commas, are measured in turn.
+    #[arg(long, default_value = "off", value_delimiter = ',', value_parser = interval)]
+    pub checkpoint_interval: Vec<Interval>,
+    /// How the count is kept: in a declared `ValueState`, or as plain state behind `stateful_map`.
+    #[arg(long, value_enum, default_value_t = State::Value)]
+    pub state: State,
+    /// Also measure raw timely and a plain loop over the same rows.
+    #[arg(long)]
+    pub yardsticks: bool,
+    /// How often each is measured, in turn; medians are printed.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Where checkpoints go, each run in a directory of its own that is removed afterwards [default: the system's temporary
+    /// directory].
+    #[arg(long)]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `latency`.
+#[derive(Args)]
+pub struct Latency {
+    /// Rows a second of all sources together.
+    #[arg(long, default_value = "50k", value_parser = count)]
+    pub rate: u64,
+    /// Distinct keys, all of which are in the state before the measurement begins.
+    #[arg(long, default_value = "1M", value_parser = count)]
+    pub keys: u64,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub workers: u32,
+    /// How long to measure, in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Time between checkpoints, or off.
+    #[arg(long, default_value = "1s", value_parser = interval)]
+    pub checkpoint_interval: Interval,
+    /// Microseconds between two looks of a source at the clock: rows that came due in between are emitted together.
+    #[arg(long, default_value_t = 100)]
+    pub tick_us: u64,
+    /// Where checkpoints go, in a directory that is removed afterwards [default: the system's temporary directory].
+    #[arg(long)]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One measured run, as its parent process asks for it: JSON of a [`Run`](crate::run::Run).
+#[derive(Args)]
+pub struct ChildRun {
+    /// The run.
+    pub run: String,
+}
+
+/// Time between checkpoints, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval(pub Option<Duration>);
+
+/// How the count of a key is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum State {
+    /// A `ValueState<u64>` in a declared struct.
+    Value,
+    /// A plain `u64` behind `stateful_map`.
+    Plain,
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    let digits = text.replace('_', "");
+    let (number, unit) = match digits.char_indices().next_back() {
+        Some((end, 'k')) => (&digits[..end], 1_000),
+        Some((end, 'M')) => (&digits[..end], 1_000_000),
+        Some((end, 'G')) => (&digits[..end], 1_000_000_000),
+        _ => (&digits[..], 1),
+    };
+    let parsed = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    parsed.filter(|count| *count > 0).ok_or_else(|| "give a whole number above 0, like 50000, 50k or 10M".into())
+}
+
+fn interval(text: &str) -> Result<Interval, String> {
+    if text == "off" {
+        return Ok(Interval(None));
+    }
+    let parse = |number: &str| number.parse::<u64>().ok().filter(|number| *number > 0);
+    let time = match text.strip_suffix("ms") {
+        Some(ms) => parse(ms).map(Duration::from_millis),
+        None => text.strip_suffix('s').and_then(parse).map(Duration::from_secs),
+    };
+    time.map(|time| Interval(Some(time))).ok_or_else(|| "give a time like 500ms or 1s, or off".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_units() {
+        assert_eq!(["7", "50k", "1_000M"].map(count), [Ok(7), Ok(50_000), Ok(1_000_000_000)]);
+        for wrong in ["", "0", "M", "-1", "1m", "20000000000G"] {
+            assert!(count(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn intervals_have_units_or_are_off() {
+        let ms = |ms| Ok(Interval(Some(Duration::from_millis(ms))));
+        assert_eq!(["250ms", "1s", "off"].map(interval), [ms(250), ms(1000), Ok(Interval(None))]);
+        for wrong in ["", "1", "0s", "ms", "1.5s"] {
+            assert!(interval(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The subject: the count as a user of Highwater writes it.
+
+use std::time::Duration;
+
+use highwater::prelude::*;
+use highwater::{CheckpointOutcome, JobStatus, StartFrom};
+
+use crate::Failure;
+use crate::cli::State;
+use crate::probe::Probe;
+use crate::row_source::RowSource;
+use crate::run::{Checkpoint, Run};
+use crate::sum_sink::SumSink;
+
+#[derive(KeyedState)]
+struct Counter {
+    count: ValueState<u64>,
+}
+
+#[derive(Clone)]
+struct CountRows;
+
+impl KeyedProcessFunction<u64, u64> for CountRows {
+    type State = Counter;
+    type Out = (u64, u64);
+
+    #[inline]
+    fn process(&mut self, row: u64, state: &mut Counter, context: &mut Context<'_, u64, (u64, u64)>) -> UserResult {
+        let count = state.count.update(|count| {
+            *count += 1;
+            *count
+        });
+        context.collect((row, count));
+        Ok(())
+    }
+}
+
+/// What there is to say of the checkpoints of a run.
+#[derive(Default)]
+pub struct Checkpoints {
+    pub completed: Vec<Checkpoint>,
+    pub failed: u64,
+    /// Longest pause of a task for each of its snapshots.
+    pub pauses_ms: Vec<f64>,
+}
+
+/// Runs the job once.
+pub fn execute(run: &Run, probe: &Probe) -> Result<Checkpoints, Failure> {
+    let env = environment(run.workers, run.interval.0);
+    if let Some(dir) = &run.checkpoint_dir {
+        env.set_state_backend(FsStateBackend::new(dir.to_string_lossy()));
+    }
+    let source = RowSource { rows: run.rows, keys: run.keys, probe: probe.clone() };
+    let rows = env.from_source(source, WatermarkStrategy::no_watermarks(), "rows").key_by(|row: &u64| *row);
+    let counts = match run.state {
+        State::Value => rows.process(CountRows),
+        State::Plain => rows.stateful_map(|count: &mut u64, row| {
+            *count += 1;
+            Ok((row, *count))
+        }),
+    };
+    counts.sink_to(SumSink { probe: probe.clone() });
+    env.execute("keyed-count")?;
+    Ok(checkpoints(&env.status()))
+}
+
+/// An environment for a run that is to be measured: a failure ends it, and nothing is restored.
+pub fn environment(workers: u32, checkpoint_interval: Option<Duration>) -> StreamExecutionEnvironment {
+    let env = StreamExecutionEnvironment::new();
+    env.set_parallelism(workers as usize);
+    env.set_restart_strategy(RestartStrategy::None);
+    env.start_from(StartFrom::Fresh);
+    env.stop_on_signals(false);
+    if let Some(interval) = checkpoint_interval {
+        env.enable_checkpointing(interval);
+    }
+    env
+}
+
+/// What a job's status says of its checkpoints.
+pub fn checkpoints(status: &JobStatus) -> Checkpoints {
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let history = status.history();
+    let completed = history.iter().filter(|report| report.outcome == CheckpointOutcome::Completed);
+    Checkpoints {
+        completed: completed
+            .map(|report| Checkpoint {
+                init_ms: ms(report.times.init),
+                prepare_ms: ms(report.times.prepare),
+                confirm_ms: ms(report.times.confirm),
+                complete_ms: ms(report.times.complete),
+                bytes: report.bytes,
+            })
+            .collect(),
+        failed: status.snapshot().failed,
+        pauses_ms: status.pauses().into_iter().map(ms).collect(),
+    }
+}

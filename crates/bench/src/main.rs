@@ -1,0 +1,46 @@
+//! Benchmarks with their yardsticks in the same binary.
+//!
+//! `keyed-count` counts rows per key in declared state and checks the result; with `--yardsticks` the same rows go through raw
+//! timely and through a plain loop, in turn with it. `latency` measures from the moment a row is due to its arrival at the sink.
+//! `docs/benchmarks.md` has the method and the figures.
+//!
+//! Every measured run is a process of its own, so that peaks of memory do not mix. A wrong result ends with exit code 1.
+#![allow(clippy::disallowed_methods, reason = "measures with the machine's clock and threads, and is never replayed")]
+
+mod cli;
+mod job;
+mod latency;
+mod plain_loop;
+mod probe;
+mod raw_timely;
+mod report;
+mod round_robin;
+mod row_source;
+mod rows;
+mod run;
+mod statistics;
+mod sum_sink;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Benchmark, Cli};
+
+/// What can go wrong, to be printed with its causes.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().benchmark {
+        Benchmark::KeyedCount(options) => round_robin::keyed_count(&options),
+        Benchmark::Latency(options) => latency::measure(&options),
+        Benchmark::Run(options) => run::child(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
