@@ -152,22 +152,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The tasks that take part in checkpoints at this parallelism.
-    pub fn tasks(&self, parallelism: Parallelism) -> BTreeSet<TaskId> {
-        let kinds = [NodeKind::Source, NodeKind::Stateful];
-        kinds.into_iter().flat_map(|kind| self.tasks_of(kind, parallelism)).collect()
-    }
-
     /// The tasks of sources at this parallelism.
     pub fn sources(&self, parallelism: Parallelism) -> BTreeSet<TaskId> {
-        self.tasks_of(NodeKind::Source, parallelism).collect()
-    }
-
-    fn tasks_of(&self, kind: NodeKind, parallelism: Parallelism) -> impl Iterator<Item = TaskId> {
-        let operators = self.operators.iter().filter(move |(_, node)| node.kind == kind);
-        operators.flat_map(move |(uid, _)| {
+        let sources = self.operators.iter().filter(|(_, node)| node.kind == NodeKind::Source);
+        let tasks = sources.flat_map(|(uid, _)| {
             (0..parallelism.count()).map(|index| TaskId { operator: uid.clone(), subtask: SubtaskIndex(index) })
-        })
+        });
+        tasks.collect()
     }
 
     /// Name of an operator for people.

@@ -185,7 +185,7 @@ impl KeyedProcessFunction<u64, u64> for Split {
     ) -> UserResult {
         let seen = state.seen.get_or_default() + 1;
         state.seen.set(seen);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             out.collect(number);
         } else {
             out.side_output(&self.odd, format!("{number} is number {seen}"));
@@ -226,7 +226,7 @@ fn a_stream_may_have_several_readers() {
                 *count += 1;
                 Ok((number, *count))
             });
-            numbers.filter(|number| Ok(number % 2 == 0)).map(|number| Ok((number, 0))).union([&counted])
+            numbers.filter(|number| Ok(number.is_multiple_of(2))).map(|number| Ok((number, 0))).union([&counted])
         },
         |(number, count)| (*number, *count > 0),
     );

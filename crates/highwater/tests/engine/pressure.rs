@@ -179,7 +179,7 @@ fn a_checkpoint_passes_records_that_wait_for_a_skewed_key() {
         with_a_slow_sink(2, |env, in_flight| {
             // One subtask gets all but a few records.
             let numbers = fast(env, COUNT, in_flight, "fast");
-            numbers.key_by(|number: &u64| if number % 1000 == 0 { *number } else { 1 }).stateful_map(
+            numbers.key_by(|number: &u64| if number.is_multiple_of(1000) { *number } else { 1 }).stateful_map(
                 |count: &mut u64, number| {
                     *count += 1;
                     Ok(number)

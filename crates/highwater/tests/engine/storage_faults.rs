@@ -109,7 +109,9 @@ fn a_task_that_cannot_write_its_part_declines() {
             storage.set(call, n, Fate::Fails);
         }
         let (env, sink) = (on(&storage, 1, 100), CollectSink::new());
-        let numbers = until_ended(&env, 6);
+        let status = env.status();
+        let numbers = Numbers::new(100)
+            .when(move |number| if number < 90 || status.snapshot().failed == 3 { Step::Emit } else { Step::Wait });
         env.from_source(numbers, WatermarkStrategy::no_watermarks(), "numbers")
             .key_by(|number: &u64| *number)
             // So much that it goes to a file of its own.
