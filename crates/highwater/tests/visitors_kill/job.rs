@@ -1,0 +1,222 @@
+//! The example as a job of child processes: started, watched through its directories, and killed.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often to look whether the moment has come.
+const LOOK: Duration = Duration::from_millis(1);
+/// How long anything may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What stays the same from run to run.
+pub struct Job {
+    program: PathBuf,
+    input: PathBuf,
+    output: PathBuf,
+    checkpoints: PathBuf,
+    messages: PathBuf,
+    interval_ms: usize,
+    roll_bytes: usize,
+}
+
+/// How waiting for a moment ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The moment has come.
+    Due,
+    /// The job had come to its end before.
+    Ended,
+}
+
+impl Job {
+    pub fn new(folder: &Path, input: &Path, interval_ms: usize, roll_bytes: usize) -> Self {
+        Job {
+            program: program(),
+            input: input.into(),
+            output: folder.join("output"),
+            checkpoints: folder.join("checkpoints"),
+            messages: folder.join("messages.txt"),
+            interval_ms,
+            roll_bytes,
+        }
+    }
+
+    /// Starts all processes.
+    pub fn start(&self, processes: usize, workers: usize) -> Run<'_> {
+        let hosts = if processes == 1 { Vec::new() } else { free_addresses(processes) };
+        let mut run = Run { job: self, hosts: hosts.join(","), workers, processes: Vec::new() };
+        run.processes = (0..processes).map(|index| run.spawn(index)).collect();
+        run
+    }
+
+    /// The newest checkpoint that has completed, 0 if none has.
+    pub fn completed(&self) -> u64 {
+        self.checkpoints(|folder| folder.join("_metadata").exists())
+    }
+
+    /// The newest checkpoint that has begun and not completed, 0 if none has.
+    pub fn in_progress(&self) -> u64 {
+        self.checkpoints(|folder| !folder.join("_metadata").exists())
+    }
+
+    /// The newest of those with a snapshot in it already, 0 if none has: sinks wait for it to complete, and must not commit.
+    pub fn being_written(&self) -> u64 {
+        self.checkpoints(|folder| !folder.join("_metadata").exists() && !names(folder).is_empty())
+    }
+
+    fn checkpoints(&self, of: impl Fn(&Path) -> bool) -> u64 {
+        // The folder is there once the job has found its feet; and checkpoints are removed at any time.
+        let Ok(entries) = fs::read_dir(self.checkpoints.join("visitors")) else { return 0 };
+        let id = |path: &Path| path.file_name()?.to_str()?.strip_prefix("chk-")?.parse().ok();
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        paths.filter_map(|path| id(&path).filter(|_| of(&path))).max().unwrap_or(0)
+    }
+
+    /// All that is visible of the results.
+    pub fn results(&self) -> String {
+        visible(&self.output)
+    }
+
+    /// All that is visible of the rejected lines.
+    pub fn rejected(&self) -> String {
+        visible(&self.output.join("rejected"))
+    }
+
+    /// Names of the files that are still in progress.
+    pub fn unfinished(&self) -> Vec<String> {
+        let folders = [self.output.clone(), self.output.join("rejected")];
+        folders.iter().flat_map(|folder| names(folder)).filter(|name| name.ends_with(".inprogress")).collect()
+    }
+
+    /// The last of what the processes have said, for a failure.
+    fn last_messages(&self) -> String {
+        let messages = fs::read_to_string(&self.messages).unwrap_or_default();
+        let skip = messages.lines().count().saturating_sub(40);
+        messages.lines().skip(skip).fold(String::new(), |all, line| all + line + "\n")
+    }
+}
+
+/// The processes of one start of the job. None outlives it.
+pub struct Run<'a> {
+    job: &'a Job,
+    hosts: String,
+    workers: usize,
+    processes: Vec<Child>,
+}
+
+impl Run<'_> {
+    pub fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    fn spawn(&self, index: usize) -> Child {
+        let job = self.job;
+        let messages = OpenOptions::new().create(true).append(true).open(&job.messages).unwrap();
+        let mut command = Command::new(&job.program);
+        command.arg("--input").arg(&job.input).arg("--output").arg(&job.output);
+        command.arg("--checkpoint-dir").arg(&job.checkpoints);
+        command.args(["--checkpoint-interval", &format!("{}ms", job.interval_ms)]);
+        command.args(["--roll-bytes", &job.roll_bytes.to_string()]);
+        command.args(["--workers", &self.workers.to_string()]);
+        command.args(["--restart-strategy", "fixed-delay:attempts=100,delay=20ms"]);
+        if !self.hosts.is_empty() {
+            command.args(["--hosts", &self.hosts, "--process", &index.to_string()]);
+        }
+        command.env("RUST_LOG", "info").stdin(Stdio::null());
+        command.stdout(File::try_clone(&messages).unwrap()).stderr(messages);
+        command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", job.program.display()))
+    }
+
+    /// Kills a process: 1, or 0 if it had ended before.
+    pub fn kill(&mut self, index: usize) -> usize {
+        let process = &mut self.processes[index];
+        let ran = process.try_wait().unwrap().is_none();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        usize::from(ran)
+    }
+
+    /// Starts a process again that was killed.
+    pub fn restart(&mut self, index: usize) {
+        self.processes[index] = self.spawn(index);
+    }
+
+    /// Waits until `due`, and then for `delay`.
+    pub fn wait_until(&mut self, due: impl Fn(&Job) -> bool, delay: Duration) -> Outcome {
+        let began = Instant::now();
+        let mut due_since = None;
+        loop {
+            if self.has_ended() {
+                return Outcome::Ended;
+            }
+            if due_since.is_none() && due(self.job) {
+                due_since = Some(Instant::now());
+            }
+            if due_since.is_some_and(|since| since.elapsed() >= delay) {
+                return Outcome::Due;
+            }
+            self.look_again(began);
+        }
+    }
+
+    /// Waits until all processes have ended well.
+    pub fn wait_for_end(&mut self) {
+        let began = Instant::now();
+        while !self.has_ended() {
+            self.look_again(began);
+        }
+    }
+
+    /// Whether all processes have ended, each of them well.
+    fn has_ended(&mut self) -> bool {
+        let ends: Vec<Option<ExitStatus>> = self.processes.iter_mut().map(|child| child.try_wait().unwrap()).collect();
+        if let Some(failed) = ends.iter().flatten().find(|status| !status.success()) {
+            panic!("a process ended with {failed}:\n{}", self.job.last_messages());
+        }
+        ends.iter().all(Option::is_some)
+    }
+
+    fn look_again(&self, began: Instant) {
+        assert!(began.elapsed() < PATIENCE, "the job hangs:\n{}", self.job.last_messages());
+        std::thread::sleep(LOOK);
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            // Of no use for one that has ended, and a panic here would hide the first.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// The example, which cargo builds before it runs the tests of the package.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).expect("a test is in target/<profile>/deps");
+    let program = profile.join("examples").join(format!("visitors{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "{} is missing: cargo build -p highwater --example visitors", program.display());
+    program
+}
+
+/// Addresses on this machine that nobody listens on.
+fn free_addresses(count: usize) -> Vec<String> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
+}
+
+/// The contents of all files in `folder` without a leading dot.
+fn visible(folder: &Path) -> String {
+    let visible = names(folder).into_iter().filter(|name| !name.starts_with('.')).map(|name| folder.join(name));
+    visible.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+}
