@@ -1,6 +1,8 @@
 //! Exactly-once, proved the hard way: the `visitors` example is killed with SIGKILL at random moments, started again with another
 //! number of workers or processes, and in the end its output must be what a plain loop over the log counts.
 //!
+//! `cargo test` builds the example too; with `--test visitors_kill` alone, run `cargo build --example visitors` before.
+//!
 //! A moment is found by looking at the checkpoint directory (before the first checkpoint, while one is being written, after one
 //! completed) and adding a random delay. A job that has read its input is compared, and the next one starts with another input:
 //! so a fast machine needs more jobs for the same number of kills.

@@ -4,11 +4,11 @@
 //! Kill it at any moment, `kill -9` included, and start it again: it goes on from its newest checkpoint, and the output holds
 //! every request exactly once.
 //!
-//! * [`log`]: reads a line of the log;
-//! * [`visits`]: the state of a client, and the function that keeps it;
-//! * [`generated`]: a log for those who have none at hand;
-//! * [`tally`]: the summary at the end;
-//! * [`time`]: dates.
+//! * `log`: reads a line of the log;
+//! * `visits`: the state of a client, and the function that keeps it;
+//! * `generated`: a log for those who have none at hand;
+//! * `tally`: the summary at the end;
+//! * `time`: dates.
 
 mod generated;
 mod log;
