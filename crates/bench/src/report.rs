@@ -26,6 +26,8 @@ pub struct Variant {
     #[serde(skip)]
     subject: Subject,
     rows_per_s: Spread,
+    /// Steadier than rows a second where other programs take cores away. Spinning counts as work.
+    rows_per_cpu_second: Spread,
     total_seconds: Spread,
     cpu_seconds: Spread,
     peak_bytes: Spread,
@@ -53,6 +55,7 @@ struct Ratio {
     of: String,
     to: String,
     rows_per_s: f64,
+    rows_per_cpu_second: f64,
     peak_bytes: f64,
 }
 
@@ -71,6 +74,7 @@ fn ratios(results: &[Variant]) -> Vec<Ratio> {
         of: of.name.clone(),
         to: to.name.clone(),
         rows_per_s: of.rows_per_s.median / to.rows_per_s.median,
+        rows_per_cpu_second: of.rows_per_cpu_second.median / to.rows_per_cpu_second.median,
         peak_bytes: of.peak_bytes.median / to.peak_bytes.median,
     };
     let subjects = results.iter().filter(|variant| variant.subject == Subject::Highwater);
@@ -96,6 +100,7 @@ impl Variant {
             name: Self::name(run),
             subject: run.subject,
             rows_per_s: spread(|round| round.rows_per_s)?,
+            rows_per_cpu_second: Spread::of(rounds.iter().map(|round| run.rows as f64 / round.cpu_seconds))?,
             total_seconds: spread(|round| round.total_seconds)?,
             cpu_seconds: spread(|round| round.cpu_seconds)?,
             peak_bytes: spread(|round| round.peak_bytes as f64)?,
@@ -127,8 +132,9 @@ impl fmt::Display for Report {
         let Report { rows, keys, workers, rounds, .. } = self;
         writeln!(f, "keyed-count: {rows} rows, {keys} keys, {workers} workers, {rounds} rounds; median (min-max)\n")?;
         self.results.iter().try_for_each(|variant| variant.fmt(f))?;
-        for Ratio { of, to, rows_per_s, peak_bytes } in &self.ratios {
-            writeln!(f, "{of} / {to}: {rows_per_s:.2} in rows/s, {peak_bytes:.2} in peak memory")?;
+        for Ratio { of, to, rows_per_s, rows_per_cpu_second, peak_bytes } in &self.ratios {
+            write!(f, "{of} / {to}: {rows_per_s:.2} in rows/s, {rows_per_cpu_second:.2} in rows per CPU second, ")?;
+            writeln!(f, "{peak_bytes:.2} in peak memory")?;
         }
         Ok(())
     }
@@ -141,6 +147,7 @@ impl fmt::Display for Variant {
         };
         writeln!(f, "{}", self.name)?;
         writeln!(f, "  M rows/s      {}", scaled(self.rows_per_s, 1e6))?;
+        writeln!(f, "  M rows/CPU s  {}", scaled(self.rows_per_cpu_second, 1e6))?;
         writeln!(f, "  CPU seconds   {}", scaled(self.cpu_seconds, 1.0))?;
         writeln!(f, "  whole run, s  {}", scaled(self.total_seconds, 1.0))?;
         writeln!(f, "  peak MiB      {}", scaled(self.peak_bytes, 1048576.0))?;
@@ -157,7 +164,7 @@ impl fmt::Display for Variant {
         ];
         for (name, percentiles) in rows {
             if let Some(Percentiles { p50, p99, max, .. }) = percentiles {
-                writeln!(f, "  {name:14}p50 {p50:.2}, p99 {p99:.2}, max {max:.2}")?;
+                writeln!(f, "  {name:15}p50 {p50:.2}, p99 {p99:.2}, max {max:.2}")?;
             }
         }
         writeln!(f)
