@@ -16,7 +16,7 @@
 mod arena;
 mod bucket;
 mod group;
-mod pages;
+mod order;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -186,26 +186,25 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     ///
     /// # Errors
     /// If the bytes are not entries of this type, or hold a key of another key group, or one that is there already. The
-    /// entries before that place are loaded.
+    /// tables are then to be discarded: part of the chunk may be loaded.
     ///
     /// # Panics
     /// If `group` is not in the range (I2).
     pub fn load(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<u64, DecodeError> {
         let index = self.range.index_of(group);
-        let (mut rest, mut entries) = (bytes, 0);
-        while !rest.is_empty() {
-            let key = K::decode(&mut rest)?;
-            let state = S::decode(&mut rest)?;
-            let hash = key.key_hash();
-            let owner = hash.key_group(self.max);
-            if owner != group {
-                return Err(DecodeError::Invalid { what: "key of this key group", found: u64::from(owner.0) });
-            }
-            if self.groups[index].find(hash, &key).is_some() {
+        let rows = decode::<K, S>(self.max, group, bytes)?;
+        // Room for all at once: a table that grows row by row is moved again and again, and each time touches new memory.
+        if !self.groups[index].has_room(rows.len()) {
+            self.resize(index, self.groups[index].len() + rows.len());
+        }
+        let entries = rows.len() as u64;
+        for (hash, row) in rows {
+            if self.groups[index].find(hash, &row.key).is_some() {
                 return Err(DecodeError::Duplicate { what: "key group" });
             }
-            self.with(hash, &key, |place| *place = state);
-            entries += 1;
+            if !row.state.is_empty() {
+                self.insert(index, hash, row);
+            }
         }
         Ok(entries)
     }
@@ -241,7 +240,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         // SAFETY: the row is there, since nothing but its state was changed.
         unsafe { self.groups[group].remove(slot) };
         if self.groups[group].is_sparse() {
-            self.resize(group);
+            self.resize(group, self.groups[group].len());
         }
     }
 
@@ -249,7 +248,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     fn find_or_insert<const COPY_ON_WRITE: bool>(&mut self, hash: KeyHash, key: &K) -> (usize, Slot) {
         let group = self.index_of(hash);
         let Some(slot) = self.groups[group].find(hash, key) else {
-            return (group, self.insert(group, hash, key));
+            return (group, self.insert_default(group, hash, key));
         };
         if COPY_ON_WRITE {
             self.before_change(group, slot);
@@ -257,15 +256,20 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         (group, slot)
     }
 
-    /// Inserts the default for a key that is not there. Out of line, to keep the path of a key that is there short.
+    /// Out of line, to keep the path of a key that is there short.
     #[inline(never)]
-    fn insert(&mut self, group: usize, hash: KeyHash, key: &K) -> Slot {
+    fn insert_default(&mut self, group: usize, hash: KeyHash, key: &K) -> Slot {
+        self.insert(group, hash, Row { key: key.clone(), state: S::default() })
+    }
+
+    /// Inserts a row of a key that is not there.
+    #[inline]
+    fn insert(&mut self, group: usize, hash: KeyHash, row: Row<K, S>) -> Slot {
         let slot = self.groups[group].vacancy(hash).unwrap_or_else(|| {
-            self.resize(group);
+            self.resize(group, self.groups[group].len() + 1);
             self.groups[group].vacancy(hash).expect("a table that was resized has room")
         });
         self.before_change(group, slot);
-        let row = Row { key: key.clone(), state: S::default() };
         // SAFETY: this is the vacancy for the hash, and the table did not change since.
         unsafe { self.groups[group].insert(slot, hash, row) };
         slot
@@ -278,15 +282,39 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         }
     }
 
+    /// Gives a table the size for this many rows.
     #[cold]
-    fn resize(&mut self, group: usize) {
+    fn resize(&mut self, group: usize, rows: usize) {
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.before_resize(group, &self.groups[group]);
         }
         // The golden section again: any number of groups is spread evenly over the 32 phases, neighbours far apart.
         let phase = ((self.range.start() + group as u32).wrapping_mul(0x9E37_79B9) >> 27) as usize;
-        self.groups[group].resize(phase, &mut self.arena);
+        self.groups[group].resize(rows, phase, &mut self.arena);
     }
+}
+
+/// A row with the hash of its key.
+type Hashed<K, S> = (KeyHash, Row<K, S>);
+
+/// The entries of a chunk of `group`.
+fn decode<K: Key, S: KeyedState>(
+    max: MaxParallelism,
+    group: KeyGroup,
+    bytes: &[u8],
+) -> Result<Vec<Hashed<K, S>>, DecodeError> {
+    let (mut rest, mut rows) = (bytes, Vec::new());
+    while !rest.is_empty() {
+        let before = rest.len();
+        let row = Row { key: K::decode(&mut rest)?, state: S::decode(&mut rest)? };
+        let hash = row.key.key_hash();
+        let owner = hash.key_group(max);
+        if owner != group || rest.len() == before {
+            return Err(DecodeError::Invalid { what: "key of this key group", found: u64::from(owner.0) });
+        }
+        rows.push((hash, row));
+    }
+    Ok(rows)
 }
 
 #[cold]

@@ -6,7 +6,7 @@
 //! The home is the hash *scaled* to the number of buckets, which need not be a power of two: a table grows by half.
 //! Scaling also keeps rows in the order of their hashes, so growth reads one array and writes the other front to
 //! back. The price of that: who fills a table in the order in which another one lies in memory fills it from one end,
-//! where linear probing is quadratic. So rows do not leave a table in that order, see [`PageOrder`].
+//! where linear probing is quadratic. So rows do not leave a table in that order, see [`GoldenOrder`].
 //!
 //! Invariants:
 //! * from a row's home up to the bucket before its own, no bucket has an empty lane;
@@ -19,7 +19,7 @@ use highwater_core::KeyHash;
 
 use super::arena::Arena;
 use super::bucket::{Buckets, Row, Slot, Tag};
-use super::pages::PageOrder;
+use super::order::GoldenOrder;
 
 /// Slots per page, about: the unit of copy on write and of iteration.
 pub(super) const PAGE_SLOTS: usize = 64;
@@ -72,7 +72,7 @@ impl<K, S> Group<K, S> {
 
     /// All rows.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Row<K, S>> {
-        PageOrder::new(self.pages()).flat_map(|page| self.page(page))
+        GoldenOrder::new(self.pages()).flat_map(|page| self.page(page))
     }
 
     /// Asks for the memory in which `hash` is searched first.
@@ -180,26 +180,25 @@ impl<K, S> Group<K, S> {
         self.buckets.count() > SMALL && self.len() < self.slots() / 16
     }
 
-    /// Moves all rows to as many new buckets as they need, with room for one more at least, and leaves tombstones
-    /// behind.
+    /// Whether this many more rows can be inserted as it is.
+    pub(super) fn has_room(&self, rows: usize) -> bool {
+        self.used() + rows <= self.slots() * 3 / 4
+    }
+
+    /// Moves all rows to new buckets, as many as are good for `rows` rows in all, and leaves tombstones behind.
     ///
-    /// `phase`, from 0 to 31, spreads the moments at which the groups of a subtask grow, which with evenly
-    /// distributed keys would else be nearly the same one.
+    /// `phase`, from 0 to 31, spreads the moments at which the groups of a subtask grow, which with evenly distributed
+    /// keys would else be nearly the same one.
     #[cold]
     #[inline(never)]
-    pub(super) fn resize(&mut self, phase: usize, arena: &mut Arena) {
-        let (len, slots, larger) = (self.len(), self.slots(), |buckets| larger::<K, S>(buckets, phase));
-        let count = if len >= slots / 2 {
-            larger(self.buckets.count())
-        } else if len >= slots / 8 {
-            self.buckets.count()
-        } else {
-            let mut count = larger(0);
-            while count * Buckets::<K, S>::LANES < 2 * len {
-                count = larger(count);
-            }
-            count
-        };
+    pub(super) fn resize(&mut self, rows: usize, phase: usize, arena: &mut Arena) {
+        debug_assert!(rows >= self.len());
+        let is_far_too_large = rows < self.slots() / 8;
+        let mut count = if is_far_too_large { 0 } else { self.buckets.count() };
+        // Five eighths full at most: a single step of growth leaves less, and it is enough below full that moving pays.
+        while count * Buckets::<K, S>::LANES * 5 <= rows * 8 {
+            count = larger::<K, S>(count, phase);
+        }
         let new = Buckets::acquire(count, arena);
         let old = std::mem::replace(self, Group { buckets: new, len: self.len, used: self.len });
         old.buckets.into_rows(arena, |tag, row| self.buckets.append(tag, row));

@@ -2,7 +2,7 @@
 //!
 //! A table is cut in pages of 64 slots. When a snapshot begins, no page of it is captured. A page is captured, that
 //! is all its rows are encoded, right before the first change to one of its slots, or when the sweep that runs
-//! between two batches comes to it, whichever is first. A table that has to grow is captured as a whole before.
+//! between two batches comes to it, whichever is first. A table that has to be resized is captured as a whole before.
 //!
 //! Invariants:
 //! * every page that existed when the snapshot began is captured exactly once, and unchanged until then: so what
@@ -13,7 +13,7 @@ use highwater_core::KeyGroup;
 
 use super::bucket::Slot;
 use super::group::{Group, PAGE_SLOTS};
-use super::pages::PageOrder;
+use super::order::GoldenOrder;
 use crate::{Key, KeyedState};
 
 /// A chunk is closed at the end of the page in which it reaches this size.
@@ -45,7 +45,7 @@ pub(super) struct Snapshot {
     /// A bit per page of every table.
     captured: Vec<u64>,
     /// What the sweep has still to visit: the pages of this table, then all later tables.
-    sweep: (usize, PageOrder),
+    sweep: (usize, GoldenOrder),
     closed: Vec<Chunk>,
 }
 
@@ -62,7 +62,7 @@ impl Snapshot {
                 Capture { first_word, pages_left, rows_left: group.len(), rows: 0, bytes: Vec::new() }
             })
             .collect();
-        let sweep = (0, PageOrder::new(groups.first().map_or(0, Group::pages)));
+        let sweep = (0, GoldenOrder::new(groups.first().map_or(0, Group::pages)));
         Snapshot { captures, captured: vec![0; words], sweep, closed: Vec::new() }
     }
 
@@ -77,7 +77,7 @@ impl Snapshot {
     /// To be called before table `index` is resized.
     pub(super) fn before_resize<K: Key, S: KeyedState>(&mut self, index: usize, group: &Group<K, S>) {
         if self.captures[index].pages_left > 0 {
-            for page in PageOrder::new(group.pages()) {
+            for page in GoldenOrder::new(group.pages()) {
                 self.capture(index, group, page);
             }
         }
@@ -97,7 +97,7 @@ impl Snapshot {
                 let cost = if self.capture(index, &groups[index], page) { PAGE_SLOTS } else { 1 };
                 budget = budget.saturating_sub(cost);
             }
-            self.sweep = (index + 1, PageOrder::new(groups.get(index + 1).map_or(0, Group::pages)));
+            self.sweep = (index + 1, GoldenOrder::new(groups.get(index + 1).map_or(0, Group::pages)));
         }
         true
     }

@@ -283,6 +283,9 @@ fn what_does_not_belong_is_not_loaded() {
     assert!(tables.is_empty());
     assert_eq!(tables.load(group, &entry), Ok(1));
     assert!(matches!(tables.load(group, &entry), Err(DecodeError::Duplicate { .. })));
+    // Entries without bytes never use up the input.
+    let mut tables = KeyGroupTables::<(), Plain<()>>::new(max, range);
+    assert!(matches!(tables.load(().key_hash().key_group(max), &[1]), Err(DecodeError::Invalid { .. })));
 }
 
 #[test]
