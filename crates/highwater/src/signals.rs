@@ -1,8 +1,9 @@
 //! Ctrl-C and SIGTERM: the first asks the running jobs to stop with a last checkpoint, the second ends them at once.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-use highwater_core::{Error, Result};
+use highwater_core::{Clock, Error, Result, SystemClock};
 use highwater_runtime::StopHandle;
 
 /// The jobs of this process that stop on signals. A process has one handler for all.
@@ -42,7 +43,17 @@ fn jobs() -> std::sync::MutexGuard<'static, Vec<(u64, StopHandle)>> {
     JOBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A terminal and what runs under it may both pass on one Ctrl-C: what comes this soon after a signal is the same one.
+const SAME_SIGNAL: Duration = Duration::from_millis(300);
+
 fn on_signal() {
+    static CLOCK: LazyLock<SystemClock> = LazyLock::new(SystemClock::new);
+    static LAST: Mutex<Option<Duration>> = Mutex::new(None);
+    let now = CLOCK.monotonic();
+    let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+    if last.is_some_and(|last| now.saturating_sub(last) < SAME_SIGNAL) {
+        return;
+    }
     let jobs = jobs();
     if jobs.is_empty() {
         // Nothing to stop well: end as a program without a handler would.
