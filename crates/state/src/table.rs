@@ -193,7 +193,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     pub fn load(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<u64, DecodeError> {
         let index = self.range.index_of(group);
         let rows = decode::<K, S>(self.max, group, bytes)?;
-        // Room for all at once: a table that grows row by row is moved again and again, and each time touches new memory.
+        // Room for all at once: a table that grows row by row is moved again and again, each time to new memory.
         if !self.groups[index].has_room(rows.len()) {
             self.resize(index, self.groups[index].len() + rows.len());
         }
