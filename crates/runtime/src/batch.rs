@@ -51,10 +51,10 @@ impl<T> Batch<T> {
     }
 
     /// Appends a record with its event time in ms since the Unix epoch, or [`NO_TIME`].
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, record: T, time: i64) {
-        if self.records.capacity() == 0 {
-            self.records.reserve_exact(BATCH_ROWS);
+        if self.records.len() == self.records.capacity() {
+            self.reserve();
         }
         if time != NO_TIME || !self.times.is_empty() {
             self.push_time(time);
@@ -62,7 +62,14 @@ impl<T> Batch<T> {
         self.records.push(record);
     }
 
-    #[inline]
+    // Out of line, as is `push_time`: what every record passes through stays a few instructions.
+    #[cold]
+    #[inline(never)]
+    fn reserve(&mut self) {
+        self.records.reserve_exact(BATCH_ROWS);
+    }
+
+    #[inline(never)]
     fn push_time(&mut self, time: i64) {
         // The first record with a time: those before it have none.
         if self.times.len() < self.records.len() {
@@ -86,6 +93,11 @@ impl<T> Batch<T> {
     /// Takes the batch apart: the records, and their event times (empty if none has one).
     pub fn into_columns(self) -> (Vec<T>, Vec<i64>) {
         (self.records, self.times)
+    }
+
+    /// Takes the records out, beside their event times (empty if none has one), and keeps the memory.
+    pub fn drain(&mut self) -> (std::vec::Drain<'_, T>, &[i64]) {
+        (self.records.drain(..), &self.times)
     }
 
     /// Puts a batch together from columns.
@@ -174,12 +186,28 @@ impl<K, T> KeyedBatch<K, T> {
         KeyedBatch { from, to, hashes: Vec::new(), keys: Vec::new(), rows: Batch::default(), encoded: OnceCell::new() }
     }
 
+    /// Drops the records and keeps the memory, for a batch from worker `from` to worker `to`.
+    pub fn readdress(&mut self, from: u32, to: u32) {
+        (self.from, self.to) = (from, to);
+        self.hashes.clear();
+        self.keys.clear();
+        self.rows.records.clear();
+        self.rows.times.clear();
+        self.encoded = OnceCell::new();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reserve(&mut self) {
+        self.hashes.reserve_exact(BATCH_ROWS);
+        self.keys.reserve_exact(BATCH_ROWS);
+    }
+
     /// Appends a record.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, hash: KeyHash, key: K, record: T, time: i64) {
-        if self.hashes.capacity() == 0 {
-            self.hashes.reserve_exact(BATCH_ROWS);
-            self.keys.reserve_exact(BATCH_ROWS);
+        if self.hashes.len() == self.hashes.capacity() {
+            self.reserve();
         }
         self.hashes.push(hash);
         self.keys.push(key);

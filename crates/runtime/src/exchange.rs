@@ -11,6 +11,7 @@
 //! Invariant I6: the rows between a sender and a target are bounded by the window the target grants, which follows what the target
 //! consumes in about 100 ms ([`Window`]), plus one input batch.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -172,6 +173,37 @@ impl Grants {
     }
 }
 
+/// Batches that were processed, kept for their memory: what a worker receives serves for what it sends next.
+pub(crate) struct Pool<K, T>(Rc<RefCell<Vec<KeyedBatch<K, T>>>>);
+
+/// Batches that a pool keeps: more than a worker has under way when it is not held up.
+const POOL_BATCHES: usize = 64;
+
+impl<K, T> Clone for Pool<K, T> {
+    fn clone(&self) -> Self {
+        Pool(Rc::clone(&self.0))
+    }
+}
+
+impl<K, T> Pool<K, T> {
+    pub fn new() -> Self {
+        Pool(Rc::default())
+    }
+
+    fn take(&self, from: u32, to: u32) -> KeyedBatch<K, T> {
+        let mut batch = self.0.borrow_mut().pop().unwrap_or_default();
+        batch.readdress(from, to);
+        batch
+    }
+
+    pub fn give(&self, batch: KeyedBatch<K, T>) {
+        let mut batches = self.0.borrow_mut();
+        if batches.len() < POOL_BATCHES {
+            batches.push(batch);
+        }
+    }
+}
+
 /// Gathers records into batches for the owners of their key groups and sends them.
 pub(crate) struct Partitioner<K: Key, T: 'static> {
     max_parallelism: MaxParallelism,
@@ -181,6 +213,7 @@ pub(crate) struct Partitioner<K: Key, T: 'static> {
     port: Output<Mark, KeyedBatch<K, T>>,
     capability: Option<Capability<Mark>>,
     granted: Granted,
+    pool: Pool<K, T>,
 }
 
 impl<K: Key, T: 'static> Partitioner<K, T> {
@@ -190,6 +223,7 @@ impl<K: Key, T: 'static> Partitioner<K, T> {
         parallelism: Parallelism,
         port: Output<Mark, KeyedBatch<K, T>>,
         granted: Granted,
+        pool: Pool<K, T>,
     ) -> Self {
         let owners = max_parallelism.all().iter().map(|group| max_parallelism.owner(group, parallelism).0 as u16);
         let batches = (0..parallelism.count()).map(|target| KeyedBatch::addressed(worker, target));
@@ -200,6 +234,7 @@ impl<K: Key, T: 'static> Partitioner<K, T> {
             port,
             capability: None,
             granted,
+            pool,
         }
     }
 
@@ -230,7 +265,7 @@ impl<K: Key, T: 'static> Partitioner<K, T> {
         if batch.rows.is_empty() {
             return;
         }
-        let empty = KeyedBatch::addressed(batch.from, batch.to);
+        let empty = self.pool.take(batch.from, batch.to);
         let mut batch = std::mem::replace(batch, empty);
         self.granted.sent(batch.to, batch.rows.len());
         let capability = self.capability.as_ref().expect("a record is emitted under a capability");

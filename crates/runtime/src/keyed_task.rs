@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
@@ -16,10 +17,10 @@ use highwater_state::table::KeyGroupTables;
 use highwater_state::{Data, Key, KeyedState, StateSchema};
 
 use crate::alignment::Alignment;
-use crate::batch::{Batch, KeyedBatch};
+use crate::batch::{Batch, KeyedBatch, NO_TIME};
 use crate::control::TaskEvent;
 use crate::edge::{Meters, Outlet};
-use crate::exchange::{Grants, Partitioner, Route, credit_channel};
+use crate::exchange::{Grants, Partitioner, Pool, Route, credit_channel};
 use crate::gate::{Gate, Gated};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
 use crate::mark::{Frontier, MAX_WATERMARK, Mark};
@@ -63,14 +64,19 @@ impl Graph {
         let output = self.stream();
         self.consume(input);
         let node = self.add(name, NodeKind::Stateful, move |builder: &Builder<'_>, site: &Site<'_>| {
-            let (routed, grants) = build_partitioner(builder, site, input, key.clone());
-            build_keyed(builder, site, routed, grants, output, function.clone())
+            let routed = build_partitioner(builder, site, input, key.clone());
+            build_keyed(builder, site, routed, output, function.clone())
         });
         (node, output)
     }
 }
 
-type Routed<'s, K, In> = timely::dataflow::Stream<'s, Mark, KeyedBatch<K, In>>;
+/// What the sending half hands to the receiving half.
+struct Routed<'s, K, In> {
+    stream: Stream<'s, Mark, KeyedBatch<K, In>>,
+    grants: Grants,
+    pool: Pool<K, In>,
+}
 
 /// The sending half: stateless, in the worker of the producer.
 fn build_partitioner<'s, K: Key, In: Data>(
@@ -78,7 +84,7 @@ fn build_partitioner<'s, K: Key, In: Data>(
     site: &Site<'_>,
     input: StreamId<Batch<In>>,
     key: impl Fn(&In) -> K + 'static,
-) -> (Routed<'s, K, In>, Grants) {
+) -> Routed<'s, K, In> {
     let task = builder.task(site);
     let flow = builder.streams.get(input);
     let consumed = flow.meters.consumer();
@@ -89,7 +95,9 @@ fn build_partitioner<'s, K: Key, In: Data>(
     let (port, stream) = operator.new_output::<KeyedBatch<K, In>>();
     let (granted, grants) = credit_channel(&builder.scope, operator.operator_info().address);
     let (attempt, worker) = (&task.attempt, builder.scope.index() as u32);
-    let mut partitioner = Partitioner::new(attempt.max_parallelism, worker, attempt.parallelism, port, granted);
+    let pool = Pool::new();
+    let mut partitioner =
+        Partitioner::new(attempt.max_parallelism, worker, attempt.parallelism, port, granted, pool.clone());
     operator.build(move |_| {
         move |_| {
             task.control().guard(&task.id, || {
@@ -109,14 +117,13 @@ fn build_partitioner<'s, K: Key, In: Data>(
             });
         }
     });
-    (stream, grants)
+    Routed { stream, grants, pool }
 }
 
 fn build_keyed<'s, K: Key, In: Data, F: KeyedProcessFunction<K, In>>(
     builder: &Builder<'s>,
     site: &Site<'_>,
-    routed: Routed<'s, K, In>,
-    grants: Grants,
+    Routed { stream: routed, grants, pool }: Routed<'s, K, In>,
     output: StreamId<Batch<F::Out>>,
     mut function: F,
 ) -> Result<()> {
@@ -159,6 +166,7 @@ fn build_keyed<'s, K: Key, In: Data, F: KeyedProcessFunction<K, In>>(
             contents: keyed,
             function,
             grants,
+            pool,
             snapshot: None,
             activator,
             armed: None,
@@ -273,6 +281,7 @@ struct KeyedTask<K: Key, In: Data, F: KeyedProcessFunction<K, In>> {
     function: F,
     out: Output<F::Out>,
     grants: Grants,
+    pool: Pool<K, In>,
     snapshot: Option<Copying>,
     activator: Activator,
     /// When the activation for the next processing-time timer comes, in ms since the Unix epoch.
@@ -307,13 +316,13 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
         Ok(())
     }
 
-    fn call_for_each(&mut self, batch: KeyedBatch<K, In>) -> Result<()> {
-        let KeyedBatch { keys, hashes, rows, .. } = batch;
-        let mut rows = rows.into_iter();
-        let note = PanicNote { keys: &keys, index: std::cell::Cell::new(0), task: &self.task };
+    fn call_for_each(&mut self, mut batch: KeyedBatch<K, In>) -> Result<()> {
+        let KeyedBatch { keys, hashes, rows, .. } = &mut batch;
+        let (mut records, times) = rows.drain();
+        let note = PanicNote { keys, index: std::cell::Cell::new(0), task: &self.task };
         let mut context = Context {
             key: &keys[0],
-            time: 0,
+            time: NO_TIME,
             watermark: self.alignment.mark().watermark,
             output: &mut self.out.outlet,
             sides: &mut self.out.sides,
@@ -321,14 +330,17 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
             clock: &**self.task.attempt.control.clock(),
         };
         let function = &mut self.function;
-        let result = self.contents.rows.for_each(&keys, &hashes, |index, state| {
+        let result = self.contents.rows.for_each(keys, hashes, |index, state| {
             note.index.set(index);
-            let (record, time) = rows.next().expect("a key for each record");
+            let record = records.next().expect("a key for each record");
             context.key = &keys[index];
-            context.time = time;
+            context.time = times.get(index).copied().unwrap_or(NO_TIME);
             function.process(record, state, &mut context)
         });
-        result.map_err(|(index, error)| key_error(&self.task, &keys[index], error))
+        result.map_err(|(index, error)| key_error(&self.task, &keys[index], error))?;
+        drop((records, note));
+        self.pool.give(batch);
+        Ok(())
     }
 
     /// Goes as far as the frontier allows: barriers, watermark, timers, the end.
@@ -464,6 +476,7 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
 
     fn sweep_now(&mut self, slots: usize) {
         let Some(mut snapshot) = self.snapshot.take() else { return };
+        self.task.uploads.written().into_iter().for_each(|chunk| self.contents.rows.recycle(chunk));
         let began = self.now();
         let (task, id) = (&self.task, snapshot.id);
         let done = self.contents.rows.advance_snapshot(slots, &mut |group, entries, bytes| {

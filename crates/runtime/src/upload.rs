@@ -6,9 +6,9 @@
 //! bytes are durable.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use highwater_checkpoint::metadata::{BLOCK, Block, FileDigest, KeyedSnapshot, Location, OperatorState, TaskSnapshot};
@@ -17,7 +17,7 @@ use highwater_core::{CheckpointId, Error, KeyGroup, KeyGroupRange, MaxParallelis
 use highwater_storage::layout::data_name;
 use highwater_storage::{JobStore, SnapshotWriter};
 
-use crate::control::{Control, TaskEvent};
+use crate::control::{Control, TaskEvent, lock};
 use crate::sink::MakeDurable;
 
 /// A task whose keyed state takes up to this many bytes stores it in `_metadata` itself (Flink's default: 20 kB).
@@ -57,7 +57,14 @@ enum Message {
 pub struct Uploads {
     sender: Sender<Message>,
     backlog: Arc<AtomicUsize>,
+    written: Written,
 }
+
+/// How many chunks wait on their way back: 16 MiB.
+const WRITTEN_CHUNKS: usize = 64;
+
+/// Chunks that were written, on their way back to the tasks for their memory.
+type Written = Arc<Mutex<Vec<Vec<u8>>>>;
 
 impl Uploads {
     /// Hands over a chunk of keyed state.
@@ -84,6 +91,11 @@ impl Uploads {
         self.backlog.load(Ordering::Relaxed)
     }
 
+    /// The memory of chunks that were written.
+    pub fn written(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *lock(&self.written))
+    }
+
     fn send(&self, message: Message) {
         // The thread ends only after all senders are gone.
         let _ = self.sender.send(message);
@@ -104,13 +116,14 @@ pub fn start(
 ) -> Result<(Uploads, JoinHandle<()>)> {
     let (sender, receiver) = channel();
     let backlog = Arc::new(AtomicUsize::new(0));
-    let uploads = Uploads { sender, backlog: Arc::clone(&backlog) };
+    let written = Written::default();
+    let uploads = Uploads { sender, backlog: Arc::clone(&backlog), written: Arc::clone(&written) };
     let thread = std::thread::Builder::new()
         .name(format!("highwater-upload-{worker}"))
         .spawn(move || {
             // Without a number the worker never came up, and nothing will be sent.
             let Ok(tasks) = tasks.recv() else { return };
-            Uploader { worker, store, control, tasks, open: BTreeMap::new(), backlog }.run(&receiver);
+            Uploader { worker, store, control, tasks, open: BTreeMap::new(), backlog, written }.run(&receiver);
         })
         .map_err(|error| Error::internal("cannot start the upload thread").with_source(error))?;
     Ok((uploads, thread))
@@ -124,6 +137,7 @@ struct Uploader {
     tasks: usize,
     open: BTreeMap<CheckpointId, OpenCheckpoint>,
     backlog: Arc<AtomicUsize>,
+    written: Written,
 }
 
 /// What has come in for one checkpoint.
@@ -227,6 +241,10 @@ impl Uploader {
         for (state, group, entries, bytes) in part.kept.drain(..) {
             let location = file.append(&bytes)?;
             part.blocks.push((state, Block { group, entries, location }));
+            let mut written = lock(&self.written);
+            if written.len() < WRITTEN_CHUNKS {
+                written.push(bytes);
+            }
         }
         Ok(())
     }

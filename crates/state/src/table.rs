@@ -26,7 +26,7 @@ use highwater_core::{KeyGroup, KeyGroupRange, KeyHash, MaxParallelism};
 use self::arena::Arena;
 use self::bucket::{Row, Slot};
 use self::group::Group;
-use self::snapshot::Snapshot;
+use self::snapshot::{Snapshot, Spare};
 use crate::{DecodeError, Key, KeyedState};
 
 /// How many rows ahead the home of a key is fetched: enough to hide a cache miss, few enough for the processor to
@@ -47,13 +47,21 @@ pub struct KeyGroupTables<K: Key, S: KeyedState> {
     groups: Vec<Group<K, S>>,
     arena: Arena,
     snapshot: Option<Snapshot>,
+    spare: Spare,
 }
 
 impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     /// Tables without rows for the key groups in `range`. A group without rows takes 32 bytes.
     pub fn new(max: MaxParallelism, range: KeyGroupRange) -> Self {
         let groups = range.iter().map(|_| Group::new()).collect();
-        KeyGroupTables { max, range, groups, arena: Arena::new(Group::<K, S>::ALIGN), snapshot: None }
+        KeyGroupTables {
+            max,
+            range,
+            groups,
+            arena: Arena::new(Group::<K, S>::ALIGN),
+            snapshot: None,
+            spare: Spare::default(),
+        }
     }
 
     /// The number of rows.
@@ -154,7 +162,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     /// If one is in progress.
     pub fn begin_snapshot(&mut self) {
         assert!(!self.snapshot_in_progress(), "the snapshot before this one has to be finished or aborted first");
-        self.snapshot = Some(Snapshot::begin(&self.groups));
+        self.snapshot = Some(Snapshot::begin(&self.groups, std::mem::take(&mut self.spare)));
     }
 
     /// Whether a snapshot has begun and is neither finished nor aborted.
@@ -172,14 +180,21 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         let finished = snapshot.sweep(&self.groups, budget);
         snapshot.drain(self.range.start(), emit);
         if finished {
-            self.snapshot = None;
+            self.abort_snapshot();
         }
         finished
     }
 
+    /// Takes back the memory of a chunk that was emitted, for later chunks.
+    pub fn recycle(&mut self, chunk: Vec<u8>) {
+        self.snapshot.as_mut().map_or(&mut self.spare, Snapshot::spare).give(chunk);
+    }
+
     /// Gives up the snapshot in progress, if there is one.
     pub fn abort_snapshot(&mut self) {
-        self.snapshot = None;
+        if let Some(mut snapshot) = self.snapshot.take() {
+            self.spare = std::mem::take(snapshot.spare());
+        }
     }
 
     /// Restores the entries of a chunk, and returns how many they are.

@@ -47,11 +47,28 @@ pub(super) struct Snapshot {
     /// What the sweep has still to visit: the pages of this table, then all later tables.
     sweep: (usize, GoldenOrder),
     closed: Vec<Chunk>,
+    spare: Spare,
+}
+
+/// Memory of chunks that were written, for chunks to come: fresh memory costs more than what is encoded into it.
+#[derive(Default)]
+pub(super) struct Spare(Vec<Vec<u8>>);
+
+/// How many chunks are kept: 16 MiB.
+const SPARE_CHUNKS: usize = 64;
+
+impl Spare {
+    pub(super) fn give(&mut self, mut chunk: Vec<u8>) {
+        if chunk.capacity() >= CHUNK_BYTES && self.0.len() < SPARE_CHUNKS {
+            chunk.clear();
+            self.0.push(chunk);
+        }
+    }
 }
 
 impl Snapshot {
     /// Marks the moment.
-    pub(super) fn begin<K: Key, S: KeyedState>(groups: &[Group<K, S>]) -> Self {
+    pub(super) fn begin<K: Key, S: KeyedState>(groups: &[Group<K, S>], spare: Spare) -> Self {
         let mut words = 0;
         let captures = groups
             .iter()
@@ -63,7 +80,12 @@ impl Snapshot {
             })
             .collect();
         let sweep = (0, GoldenOrder::new(groups.first().map_or(0, Group::pages)));
-        Snapshot { captures, captured: vec![0; words], sweep, closed: Vec::new() }
+        Snapshot { captures, captured: vec![0; words], sweep, closed: Vec::new(), spare }
+    }
+
+    /// Memory to keep for the next snapshot.
+    pub(super) fn spare(&mut self) -> &mut Spare {
+        &mut self.spare
     }
 
     /// To be called before a slot of table `index` changes.
@@ -128,6 +150,9 @@ impl Snapshot {
         if capture.bytes.capacity() == 0 {
             // What the rest of the table takes if nothing of a row is on the heap.
             let estimate = capture.rows_left * (size_of::<K>() + size_of::<S>());
+            if estimate >= CHUNK_BYTES {
+                capture.bytes = self.spare.0.pop().unwrap_or_default();
+            }
             capture.bytes.reserve(estimate.min(CHUNK_BYTES + PAGE_SLOTS * (size_of::<K>() + size_of::<S>())));
         }
         let mut rows = 0;
