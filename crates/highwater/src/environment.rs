@@ -1,6 +1,7 @@
 //! The environment of a job: its settings, its graph, and its execution.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ const CANCELLATION_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct StreamExecutionEnvironment {
     pub(crate) graph: Rc<RefCell<Graph>>,
     settings: RefCell<Settings>,
+    /// What the user of the program has asked for: goes before what the program sets.
+    args: Option<JobArgs>,
     parallelism: Cell<Option<usize>>,
     max_parallelism: Cell<Option<u32>>,
     backend: RefCell<Option<Box<dyn StateBackend>>>,
@@ -52,9 +55,10 @@ impl StreamExecutionEnvironment {
     }
 
     /// An environment with settings from the command line, `--config FILE`, and `HIGHWATER_*` environment variables, in this order of
-    /// precedence; `--help` lists them. Logging is set up, and a progress line is shown on a terminal.
+    /// precedence; what the program sets are defaults for them. `--help` lists them. Logging is set up, and a progress line is shown on
+    /// a terminal.
     ///
-    /// For a program with flags of its own, put [`JobArgs`] into its parser and use [`JobArgs::resolve`] with
+    /// For a program with flags of its own, put [`JobArgs`] into its parser and use [`JobArgs::resolve_over`] with
     /// [`with_settings`](Self::with_settings).
     ///
     /// # Errors
@@ -66,9 +70,9 @@ impl StreamExecutionEnvironment {
             #[command(flatten)]
             job: JobArgs,
         }
-        let settings = <Job as clap::Parser>::parse().job.resolve()?;
-        logging::init(settings.log_format);
-        let env = Self::with_settings(settings);
+        let args = <Job as clap::Parser>::parse().job;
+        logging::init(args.resolve()?.log_format);
+        let env = Self { args: Some(args), ..Self::new() };
         env.show_progress(true);
         Ok(env)
     }
@@ -78,6 +82,7 @@ impl StreamExecutionEnvironment {
         StreamExecutionEnvironment {
             graph: Rc::default(),
             settings: RefCell::new(settings),
+            args: None,
             parallelism: Cell::new(None),
             max_parallelism: Cell::new(None),
             backend: RefCell::new(None),
@@ -228,12 +233,7 @@ impl StreamExecutionEnvironment {
     }
 
     fn job_config(&self, name: &str) -> Result<JobConfig> {
-        let settings = self.settings.borrow().clone();
-        let workers = self.parallelism.get().unwrap_or(settings.workers.get());
-        let max_parallelism = match self.max_parallelism.get() {
-            Some(count) => Some(MaxParallelism::new(count)?),
-            None => settings.max_parallelism,
-        };
+        let settings = self.settings()?;
         let start_from = match (settings.fresh, &settings.restore) {
             (true, Some(path)) => {
                 return Err(Error::settings(format!(
@@ -246,8 +246,8 @@ impl StreamExecutionEnvironment {
         };
         Ok(JobConfig {
             name: settings.job_name.clone().map_or_else(|| JobName::parse(name), Ok)?,
-            workers: u32::try_from(workers).unwrap_or(u32::MAX),
-            max_parallelism,
+            workers: u32::try_from(settings.workers.get()).unwrap_or(u32::MAX),
+            max_parallelism: settings.max_parallelism,
             restart: settings.restart_strategy(),
             storage: self.storage(&settings)?,
             checkpoints: settings.checkpoint,
@@ -259,6 +259,22 @@ impl StreamExecutionEnvironment {
             stop: self.stop.clone(),
             status: Arc::clone(&self.status),
         })
+    }
+
+    /// What the program has set, and before that what its user has asked for.
+    fn settings(&self) -> Result<Settings> {
+        let mut settings = self.settings.borrow().clone();
+        if let Some(count) = self.parallelism.get() {
+            let none = || Error::settings("the job has 0 workers: set a parallelism of 1 or more");
+            settings.workers = NonZeroUsize::new(count).ok_or_else(none)?;
+        }
+        if let Some(count) = self.max_parallelism.get() {
+            settings.max_parallelism = Some(MaxParallelism::new(count)?);
+        }
+        match &self.args {
+            Some(args) => args.resolve_over(settings),
+            None => Ok(settings),
+        }
     }
 
     /// The settings' directory goes before the program's backend: whoever starts a job decides where its checkpoints go.
