@@ -12,9 +12,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 use timely::scheduling::Activator;
 
-use highwater_core::{CheckpointId, Error, ErrorKind, KeyGroup, KeyGroupRange, KeyHash, Result};
-use highwater_state::table::KeyGroupTables;
-use highwater_state::{Data, Key, KeyedState, StateSchema};
+use highwater_core::{CheckpointId, Error, ErrorKind, KeyHash, Result};
+use highwater_state::{Data, Key};
 
 use crate::alignment::Alignment;
 use crate::batch::{Batch, KeyedBatch, NO_TIME};
@@ -23,20 +22,14 @@ use crate::edge::{Meters, Outlet};
 use crate::exchange::{Grants, Partitioner, Pool, Route, credit_channel};
 use crate::gate::{Gate, Gated};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
+use crate::keyed_contents::{KeyedContents, STATE, TIMERS};
 use crate::mark::{Frontier, MAX_WATERMARK, Mark};
 use crate::metrics::TaskMetrics;
 use crate::process::{Context, KeyedProcessFunction, OpenContext, TimeDomain, Timer};
-use crate::restore::{Restored, StateClock};
 use crate::side::Sides;
 use crate::stateless::mark_of;
 use crate::streams::{Flow, StreamId};
-use crate::timers::Timers;
 use crate::upload::{KeyedFrame, SnapshotFrame};
-
-/// Name of the keyed state that holds the rows.
-const STATE: &str = "state";
-/// Name of the keyed state that holds the timers.
-const TIMERS: &str = "timers";
 
 /// Slots of the table copied after a batch, and in a step without one.
 const SWEEP_BUSY: usize = 8 * 1024;
@@ -186,78 +179,6 @@ fn build_keyed<'s, K: Key, In: Data, F: KeyedProcessFunction<K, In>>(
         }
     });
     Ok(())
-}
-
-/// What a keyed task keeps: what its checkpoints hold.
-struct KeyedContents<K: Key, S: KeyedState> {
-    rows: KeyGroupTables<K, S>,
-    timers: Timers<K>,
-    range: KeyGroupRange,
-}
-
-impl<K: Key, S: KeyedState> KeyedContents<K, S> {
-    /// Empty, or with what the restored checkpoint has for this task.
-    fn open(task: &Task) -> Result<Self> {
-        let mut clock = StateClock::start(&**task.control().clock());
-        let attempt = &task.attempt;
-        let range = attempt.max_parallelism.range_of(task.id.subtask, attempt.parallelism);
-        let rows = KeyGroupTables::new(attempt.max_parallelism, range);
-        let mut contents = KeyedContents { rows, timers: Timers::default(), range };
-        clock.spend(|times| &mut times.init);
-        let Some(restored) = &attempt.restored else { return Ok(contents) };
-        let bytes = contents.restore(task, restored, &mut clock)?;
-        clock.spend(|times| &mut times.complete);
-        let (keys, times) = (contents.rows.len() as u64, clock.times());
-        task.control().tell(TaskEvent::StateRestored { task: task.id.clone(), keys, bytes, times });
-        Ok(contents)
-    }
-
-    fn schema() -> StateSchema {
-        StateSchema { key: K::schema(), states: S::states() }
-    }
-
-    /// Takes in what the checkpoint has for this task; how many bytes that was.
-    fn restore(&mut self, task: &Task, restored: &Restored, clock: &mut StateClock<'_>) -> Result<u64> {
-        let (max, parallelism) = (task.attempt.max_parallelism, task.attempt.parallelism);
-        let mut bytes = 0;
-        for part in restored.keyed(&task.id.operator, task.id.subtask, parallelism, max)? {
-            check_schema(&Self::schema(), part.schema, &task.name)?;
-            clock.spend(|times| &mut times.confirm);
-            bytes += restored.load(&part, clock, |group, entries, payload| {
-                if part.name == TIMERS {
-                    self.timers.restore(group, entries, payload, max)
-                } else {
-                    self.load_rows(group, entries, payload)
-                }
-            })?;
-        }
-        Ok(bytes)
-    }
-
-    fn load_rows(&mut self, group: KeyGroup, entries: u64, payload: &[u8]) -> Result<()> {
-        let corrupt = |what: String| Error::new(ErrorKind::Corrupt, what);
-        let found = self.rows.load(group, payload);
-        let found = found.map_err(|error| corrupt("the stored state does not decode".into()).with_source(error))?;
-        if found == entries {
-            return Ok(());
-        }
-        Err(corrupt(format!("{found} entries in key group {}, the metadata says {entries}", group.0)))
-    }
-}
-
-/// Refuses state that this program would misread.
-fn check_schema(new: &StateSchema, stored: &str, operator: &str) -> Result<()> {
-    let old = StateSchema::from_json(stored)?;
-    match StateSchema::difference(&old, new) {
-        None => Ok(()),
-        Some(difference) => Err(Error::new(
-            ErrorKind::Incompatible,
-            format!(
-                "the stored state of operator {operator} is of another type: {difference}; \
-                 restore it with the program that wrote it, or start over with --fresh"
-            ),
-        )),
-    }
 }
 
 /// The ports of a keyed task.

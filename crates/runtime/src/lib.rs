@@ -24,6 +24,7 @@ mod follower;
 mod gate;
 mod graph;
 mod job;
+mod keyed_contents;
 mod keyed_task;
 mod leader;
 mod mark;
