@@ -12,7 +12,20 @@ const POLL: Duration = Duration::from_millis(20);
 pub fn command(program: impl AsRef<std::ffi::OsStr>, root: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root).stdin(Stdio::null());
+    hear_interrupts(&mut command);
     command
+}
+
+/// Who is started in the background by a shell ignores Ctrl-C, and so would its children: those started here do not.
+fn hear_interrupts(command: &mut Command) {
+    #[cfg(unix)]
+    // SAFETY: between fork and exec only `signal` is called, which may be called there.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(command, || {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
 }
 
 /// The cargo that runs this program, so that all steps use one toolchain.
