@@ -166,6 +166,12 @@ impl Settings {
             )));
         }
         let ProcessIndex(process) = self.process;
+        if self.hosts.is_empty() && process > 0 {
+            return Err(Error::settings(format!(
+                "{} is {process}, but no hosts are given: give every process of the job the same list in --hosts",
+                place(Key::Process)
+            )));
+        }
         // A job without hosts is one process.
         if process as usize >= self.hosts.len().max(1) {
             return Err(Error::settings(format!(

@@ -64,11 +64,13 @@ impl Mesh {
     pub fn listen(process: u32, hosts: Vec<String>, workers: u32, job: u64, clock: Arc<dyn Clock>) -> Result<Self> {
         let address = &hosts[process as usize];
         let listener = TcpListener::bind(address).map_err(|error| {
-            Error::settings(format!(
-                "process {process} cannot listen on {address}: is the port in use, by another run of this job perhaps? \
-                 Stop that, or give another address in --hosts"
-            ))
-            .with_source(error)
+            let way_out = match error.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "the port is in use, by another run of this job perhaps: stop that, or give another port in --hosts"
+                }
+                _ => "give an address of this machine at this place in --hosts, or another --process",
+            };
+            Error::settings(format!("process {process} cannot listen on {address}: {way_out}")).with_source(error)
         })?;
         keep_lost_connections_quiet();
         let (sender, controls) = channel();

@@ -142,14 +142,17 @@ pub(crate) fn at_path(path: &str) -> Result<Restored> {
     };
     let unusable =
         |error: Error| error.context(format!("cannot restore {path}: name the folder of a checkpoint, .../chk-<id>"));
-    let local = parent.strip_prefix("file://").unwrap_or(parent);
-    if !std::path::Path::new(local).is_dir() {
+    // Opening a folder would create it. What has another scheme is left to the storage, which says which ones it knows.
+    let local = parent.strip_prefix("file://").or_else(|| (!parent.contains("://")).then_some(parent));
+    if local.is_some_and(|local| !std::path::Path::new(local).is_dir()) {
         return Err(unusable(Error::settings(format!("{parent} is no folder"))));
     }
     let storage = open_uri(parent).map_err(unusable)?;
     read(&storage, folder).map_err(|error| match error.kind() {
         // What the user named is not usable: nothing will change that by itself.
-        ErrorKind::Corrupt => unusable(Error::new(ErrorKind::Incompatible, error.to_string())),
+        ErrorKind::Corrupt => Error::new(ErrorKind::Incompatible, error.to_string())
+            .context(format!("cannot restore {path}: it is damaged, so name another checkpoint")),
+        ErrorKind::Incompatible => error.context(format!("cannot restore {path}")),
         _ => unusable(error),
     })
 }

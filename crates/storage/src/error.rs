@@ -107,7 +107,12 @@ impl Error {
         let refused = matches!(what, What::NotFound | What::AlreadyExists | What::Denied)
             || source.kind() == io::ErrorKind::NotADirectory;
         let outcome = if refused { Outcome::DidNotHappen } else { Outcome::MayHaveHappened };
-        Error::new(what, outcome, operation, path.display()).with_source(source)
+        let error = Error::new(what, outcome, operation, path.display());
+        let error = match source.kind() {
+            io::ErrorKind::NotADirectory => error.with_detail("a part of the path is a file, where a folder is needed"),
+            _ => error,
+        };
+        error.with_source(source)
     }
 
     /// Adds what `what` alone does not tell: numbers, the way out.

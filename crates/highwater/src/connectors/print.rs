@@ -66,11 +66,14 @@ impl<T> PrintWriter<T> {
         let printed = self.output.write_all(&self.lines).and_then(|()| self.output.flush());
         self.lines.clear();
         printed.map_err(|error| {
-            let message = match error.kind() {
-                std::io::ErrorKind::BrokenPipe => "standard output was closed by the program that reads it",
-                _ => "cannot write to standard output",
+            let (kind, message) = match error.kind() {
+                // Not of the kind that a restart gets over: a process never gets a closed pipe back.
+                std::io::ErrorKind::BrokenPipe => {
+                    (ErrorKind::Settings, "standard output was closed by the program that reads it, so the job ends")
+                }
+                _ => (ErrorKind::Input, "cannot write to standard output"),
             };
-            Error::new(ErrorKind::Input, message).with_source(error)
+            Error::new(kind, message).with_source(error)
         })
     }
 }
@@ -154,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_an_error_that_says_so() {
+    fn a_closed_pipe_is_an_error_that_says_so_and_that_no_restart_is_tried_for() {
         let mut writer = PrintWriter::to(Closed);
         writer.write(1, NO_TIME).unwrap();
         let error = writer.flush().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(!error.kind().is_recoverable(), "{error:?}");
         assert!(error.to_string().contains("closed by the program that reads it"), "{error}");
     }
 }

@@ -268,8 +268,7 @@ fn a_process_must_be_one_of_the_hosts() {
         ),
         (
             Scene::default().flag(Key::Process, "1"),
-            "command line: --process is 1, but program: hosts lists 0 processes, counted from 0: give every process of \
-             the job the same hosts",
+            "command line: --process is 1, but no hosts are given: give every process of the job the same list in --hosts",
         ),
     ] {
         assert_eq!(scene.refusal(), why);
