@@ -1,6 +1,7 @@
 //! The promises of the engine, each shown by a small job that runs through the real runtime.
 
 mod checkpoints;
+mod commits;
 mod failures;
 mod operators;
 mod pressure;

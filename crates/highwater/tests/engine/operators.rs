@@ -11,7 +11,7 @@ use highwater_core::{Clock, SystemClock};
 use highwater_testing::Random;
 use highwater_testing::harness::{Interruption, check, interrupted, run_to_the_end, sorted, uninterrupted};
 
-use crate::support::{Numbers, Step, environment, run};
+use crate::support::{Numbers, Step, environment, returns, run};
 
 /// Key and event time.
 type Event = (u64, i64);
@@ -346,37 +346,42 @@ impl KeyedProcessFunction<u64, u64> for Alarm {
 
 #[test]
 fn a_processing_time_timer_that_is_past_due_after_a_restore_fires_at_once() {
-    const KEYS: u64 = 10;
-    let (clock, backend, sink) = (Arc::new(HandSetClock::default()), MemoryStateBackend::new(), CollectSink::new());
-    let rung = Arc::new(AtomicI64::new(0));
-    for (workers, time_ms) in [(1, 0), (3, HOUR_MS - 1), (2, 2 * HOUR_MS)] {
-        clock.unix_ms.store(time_ms, Ordering::SeqCst);
-        let env = environment(workers);
-        env.set_clock(clock.clone()).set_state_backend(backend.clone()).enable_checkpointing(Duration::from_secs(3600));
-        let (stop, all_rung) = (env.stop_handle(), rung.clone());
-        let stopped = AtomicBool::new(false);
-        // Each run but the last is stopped when all is read; the last waits for the timers.
-        let numbers = Numbers::new(KEYS + 1).when(move |number| {
-            let over = if time_ms > HOUR_MS { all_rung.load(Ordering::SeqCst) == KEYS as i64 / 2 } else { false };
-            if number < KEYS || over {
-                return Step::Emit;
-            }
-            if time_ms < HOUR_MS && !stopped.swap(true, Ordering::SeqCst) {
-                stop.stop();
-            }
-            Step::Wait
-        });
-        env.from_source(numbers, no_watermarks(), "numbers")
-            .filter(|number| Ok(*number < KEYS))
-            .key_by(|number: &u64| *number)
-            .process(Alarm { rung: rung.clone() })
-            .sink_to(sink.clone());
-        run(&env).unwrap();
-        let fired = if time_ms > HOUR_MS { KEYS as usize / 2 } else { 0 };
-        assert_eq!(sink.committed().len(), fired, "at {time_ms}");
-    }
-    let expected: Vec<_> = (0..KEYS).filter(|key| key % 2 == 0).map(|key| (key, HOUR_MS)).collect();
-    assert_eq!(sorted(sink.committed()), expected);
+    // The last run waits for its timers.
+    returns(|| {
+        const KEYS: u64 = 10;
+        let (clock, backend, sink) = (Arc::new(HandSetClock::default()), MemoryStateBackend::new(), CollectSink::new());
+        let rung = Arc::new(AtomicI64::new(0));
+        for (workers, time_ms) in [(1, 0), (3, HOUR_MS - 1), (2, 2 * HOUR_MS)] {
+            clock.unix_ms.store(time_ms, Ordering::SeqCst);
+            let env = environment(workers);
+            env.set_clock(clock.clone())
+                .set_state_backend(backend.clone())
+                .enable_checkpointing(Duration::from_secs(3600));
+            let (stop, all_rung) = (env.stop_handle(), rung.clone());
+            let stopped = AtomicBool::new(false);
+            // Each run but the last is stopped when all is read; the last waits for the timers.
+            let numbers = Numbers::new(KEYS + 1).when(move |number| {
+                let over = if time_ms > HOUR_MS { all_rung.load(Ordering::SeqCst) == KEYS as i64 / 2 } else { false };
+                if number < KEYS || over {
+                    return Step::Emit;
+                }
+                if time_ms < HOUR_MS && !stopped.swap(true, Ordering::SeqCst) {
+                    stop.stop();
+                }
+                Step::Wait
+            });
+            env.from_source(numbers, no_watermarks(), "numbers")
+                .filter(|number| Ok(*number < KEYS))
+                .key_by(|number: &u64| *number)
+                .process(Alarm { rung: rung.clone() })
+                .sink_to(sink.clone());
+            run(&env).unwrap();
+            let fired = if time_ms > HOUR_MS { KEYS as usize / 2 } else { 0 };
+            assert_eq!(sink.committed().len(), fired, "at {time_ms}");
+        }
+        let expected: Vec<_> = (0..KEYS).filter(|key| key % 2 == 0).map(|key| (key, HOUR_MS)).collect();
+        assert_eq!(sorted(sink.committed()), expected);
+    });
 }
 
 #[test]

@@ -23,9 +23,10 @@ impl StateBackend for Backend {
     }
 }
 
-fn on(storage: &FaultyStorage, workers: usize, tolerable_failures: u32) -> StreamExecutionEnvironment {
+/// A job with checkpoints in `storage` that is not restarted.
+pub fn on(storage: Arc<dyn CheckpointStorage>, workers: usize, tolerable_failures: u32) -> StreamExecutionEnvironment {
     let env = environment(workers);
-    env.set_state_backend(Backend(Arc::new(storage.clone()))).enable_checkpointing(Duration::from_millis(1));
+    env.set_state_backend(Backend(storage)).enable_checkpointing(Duration::from_millis(1));
     env.configure_checkpoints(|config| config.tolerable_failures = tolerable_failures);
     env.set_restart_strategy(RestartStrategy::None);
     env
@@ -40,7 +41,7 @@ fn output_is_exactly_once_on_a_storage_that_fails_at_random() {
             let (sink, trouble) = (CollectSink::new(), Trouble::seeded(seed, 5, COUNT as usize));
             // A job that cannot even start says so; whoever operates it starts it again.
             for start in 1..200 {
-                let env = on(&storage, workers, 3);
+                let env = on(Arc::new(storage.clone()), workers, 3);
                 env.set_restart_strategy(at_once(20));
                 let (status, trouble) = (env.status(), trouble.clone());
                 let begun = status.snapshot().completed;
@@ -73,7 +74,7 @@ fn until_ended(env: &StreamExecutionEnvironment, checkpoints: u64) -> Numbers {
 fn with_failing_publishes(fate: Fate, failures: u64, tolerable: u32) -> (Result<JobResult>, Vec<(u64, u64)>) {
     let storage = FaultyStorage::new(Arc::new(MemoryStorage::new()));
     (2..2 + failures).for_each(|n| storage.set(Call::Publish, n, fate));
-    let (env, sink) = (on(&storage, 2, tolerable), CollectSink::new());
+    let (env, sink) = (on(Arc::new(storage.clone()), 2, tolerable), CollectSink::new());
     counting(&env, until_ended(&env, failures + 2), &sink, fine);
     (run(&env), sink.committed())
 }
@@ -105,7 +106,7 @@ fn more_failures_in_a_row_than_are_tolerated_fail_the_job() {
 fn with_a_failing_write(call: Call, n: u64) -> (JobResult, Vec<CheckpointOutcome>, usize) {
     let storage = FaultyStorage::new(Arc::new(MemoryStorage::new()));
     storage.set(call, n, Fate::Fails);
-    let (env, sink) = (on(&storage, 1, 100), CollectSink::new());
+    let (env, sink) = (on(Arc::new(storage.clone()), 1, 100), CollectSink::new());
     let status = env.status();
     let numbers = Numbers::new(100)
         .when(move |number| if number < 90 || status.snapshot().failed > 0 { Step::Emit } else { Step::Wait });
@@ -138,7 +139,7 @@ fn a_last_checkpoint_that_fails_is_tried_again_within_what_is_tolerated() {
         let (result, committed) = returns(move || {
             let storage = FaultyStorage::new(Arc::new(MemoryStorage::new()));
             storage.set(Call::Publish, 1, Fate::Fails);
-            let (env, sink) = (on(&storage, 2, tolerable), CollectSink::new());
+            let (env, sink) = (on(Arc::new(storage.clone()), 2, tolerable), CollectSink::new());
             // No other checkpoint than the last.
             env.enable_checkpointing(Duration::from_secs(3600));
             counting(&env, Numbers::new(100), &sink, fine);
