@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use highwater::connectors::CollectSink;
@@ -126,4 +126,38 @@ fn at_least_once_loses_nothing() {
         let numbers: BTreeSet<u64> = committed.iter().map(|(number, _)| *number).collect();
         assert!(numbers.into_iter().eq(0..count), "seed {seed}");
     }
+}
+
+#[test]
+fn a_source_goes_on_right_after_the_last_record_of_its_checkpoint() {
+    returns(|| {
+        const MORE: u64 = 50;
+        let (env, sink) = (environment(1), CollectSink::new());
+        env.enable_checkpointing(Duration::from_millis(1)).set_restart_strategy(at_once(1));
+        let (status, stop) = (env.status(), env.stop_handle());
+        let (end, stopped) = (Arc::new(AtomicU64::new(u64::MAX)), AtomicBool::new(false));
+        let ends_at = end.clone();
+        // There is always a next record when positions are taken, and the failure comes once a checkpoint has them.
+        let numbers = Numbers::new(u64::MAX).when(move |number| {
+            if status.snapshot().completed == 0 {
+                return Step::Emit;
+            }
+            match ends_at.load(Ordering::SeqCst) {
+                u64::MAX => {
+                    ends_at.store(number + MORE, Ordering::SeqCst);
+                    Step::Fail
+                }
+                end if number < end => Step::Emit,
+                _ => {
+                    if !stopped.swap(true, Ordering::SeqCst) {
+                        stop.stop();
+                    }
+                    Step::Wait
+                }
+            }
+        });
+        counting(&env, numbers, &sink, |_| Ok(()));
+        assert_eq!(run(&env).unwrap().attempts, 2);
+        assert_exactly_once(&sink.committed(), end.load(Ordering::SeqCst));
+    });
 }
