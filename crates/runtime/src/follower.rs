@@ -23,10 +23,7 @@ use crate::wire::{self, Notice, Order, Purpose, Start};
 pub(crate) fn follow(process: &Process) -> Result<JobEnd> {
     let config = &process.config;
     let mesh = process.mesh()?.ok_or_else(|| Error::internal("a single process leads"))?;
-    let store = match (&config.storage, process.checkpointing()) {
-        (Some(storage), true) => Some(Arc::new(JobStore::open(Arc::clone(storage), config.name.clone())?)),
-        _ => None,
-    };
+    let store = process.store()?;
     loop {
         let stream = mesh.connect(0, Purpose::Control, &|| config.stop.requests() > 0)?;
         tracing::info!("connected to process 0");

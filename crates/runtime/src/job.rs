@@ -203,6 +203,12 @@ impl Process {
         Mesh::listen(config.process, config.hosts.clone(), config.workers, self.digest(), clock).map(Some)
     }
 
+    /// The job's folder in the checkpoint storage, if there are checkpoints.
+    pub fn store(&self) -> Result<Option<Arc<JobStore>>> {
+        let open = |storage| JobStore::open(Arc::clone(storage), self.config.name.clone());
+        Ok(self.config.storage.as_ref().map(open).transpose()?.map(Arc::new))
+    }
+
     /// Whether there are checkpoints: periodic ones, or only the last one of a job that ends or is stopped.
     pub fn checkpointing(&self) -> bool {
         self.config.storage.is_some()

@@ -43,10 +43,7 @@ pub(crate) struct Leader<'a> {
 impl<'a> Leader<'a> {
     pub fn new(process: &'a Process) -> Result<Self> {
         let config = &process.config;
-        let store = match (&config.storage, process.checkpointing()) {
-            (Some(storage), true) => Some(Arc::new(JobStore::open(Arc::clone(storage), config.name.clone())?)),
-            _ => None,
-        };
+        let store = process.store()?;
         let lock = store.as_ref().map(|store| store.lock()).transpose()?;
         Ok(Leader {
             process,
