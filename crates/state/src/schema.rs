@@ -165,8 +165,25 @@ pub struct NamedState {
     pub name: String,
     /// How it is kept.
     pub kind: StateKind,
-    /// The shape of its value, of its elements, or of a map's values.
+    /// The shape of its value, of its elements, or of a map's values; of an aggregating state that of its accumulator.
     pub schema: Schema,
+    /// Whether it has a time-to-live: then a stamp follows each value, element, or value of a map, see
+    /// `docs/format.md`. Not stored if it has none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ttl: bool,
+}
+
+impl NamedState {
+    /// A state without a time-to-live.
+    pub fn new(name: impl Into<String>, kind: StateKind, schema: Schema) -> Self {
+        NamedState { name: name.into(), kind, schema, ttl: false }
+    }
+
+    /// The same state, with a time-to-live or without.
+    #[must_use]
+    pub fn with_ttl(self, ttl: bool) -> Self {
+        NamedState { ttl, ..self }
+    }
 }
 
 /// How a state keeps its values.
@@ -182,6 +199,10 @@ pub enum StateKind {
         /// The shape of the keys.
         key: Schema,
     },
+    /// At most one value, into which others are folded: encoded as an `Option`.
+    Reducing,
+    /// At most one accumulator: encoded as an `Option`.
+    Aggregating,
     /// One value that is always there, encoded as it is.
     Plain,
 }

@@ -128,9 +128,12 @@ fn a_type_may_be_renamed() {
 
 #[test]
 fn the_first_difference_of_two_states_is_named() {
-    let value = |name: &str, schema| NamedState { name: name.into(), kind: StateKind::Value, schema };
-    let list = |name: &str, schema| NamedState { name: name.into(), kind: StateKind::List, schema };
-    let map = |name: &str, key, schema| NamedState { name: name.into(), kind: StateKind::Map { key }, schema };
+    let value = |name: &str, schema| NamedState::new(name, StateKind::Value, schema);
+    let list = |name: &str, schema| NamedState::new(name, StateKind::List, schema);
+    let map = |name: &str, key, schema| NamedState::new(name, StateKind::Map { key }, schema);
+    let sum = |schema| NamedState::new("sum", StateKind::Reducing, schema);
+    let mean =
+        |name: &str| NamedState::new(name, StateKind::Aggregating, Schema::Tuple(vec![Schema::F64, Schema::U64]));
     let of = |states: &[&NamedState]| StateSchema {
         key: Schema::String,
         states: states.iter().map(|&state| state.clone()).collect(),
@@ -146,6 +149,10 @@ fn the_first_difference_of_two_states_is_named() {
         (of(&[&list("l", Schema::U8)]), of(&[&list("l", Schema::I8)]), "state `l`: element: was u8, is i8"),
         (of(&[&pages]), of(&[&map("pages", Schema::U8, Schema::U32)]), "state `pages`: key: was String, is u8"),
         (of(&[&pages]), of(&[&map("pages", Schema::String, Schema::U8)]), "state `pages`: value: was u32, is u8"),
+        (of(&[&hits]), of(&[&hits.clone().with_ttl(true)]), "state `hits`: had no ttl, has one"),
+        (of(&[&pages.clone().with_ttl(true)]), of(&[&pages]), "state `pages`: had a ttl, has none"),
+        (of(&[&sum(Schema::U32)]), of(&[&sum(Schema::U64)]), "state `sum`: was u32, is u64"),
+        (of(&[&sum(Schema::U32)]), of(&[&mean("sum")]), "state `sum`: was a reducing state, is an aggregating state"),
         (of(&[]), StateSchema { key: Schema::U64, states: vec![] }, "key: was String, is u64"),
         (plain(Plain::<u32>::states()), plain(Plain::<u64>::states()), "state: was u32, is u64"),
         (plain(Plain::<u32>::states()), of(&[&hits]), "state: was removed"),
@@ -153,6 +160,21 @@ fn the_first_difference_of_two_states_is_named() {
     for (old, new, expected) in cases {
         assert_eq!(StateSchema::difference(&old, &new).as_deref(), Some(expected));
         assert_eq!(StateSchema::difference(&old, &old), None);
+    }
+}
+
+/// What versions without time-to-live have written stays readable, and is written as before.
+#[test]
+fn a_ttl_is_stored_only_where_there_is_one() {
+    let without = r#"{"key":"string","states":[{"name":"hits","kind":"value","schema":"u32"}]}"#;
+    let with = r#"{"key":"string","states":[{"name":"hits","kind":"reducing","schema":"u32","ttl":true}]}"#;
+    let hits = |kind, ttl| StateSchema {
+        key: Schema::String,
+        states: vec![NamedState::new("hits", kind, Schema::U32).with_ttl(ttl)],
+    };
+    for (json, schema) in [(without, hits(StateKind::Value, false)), (with, hits(StateKind::Reducing, true))] {
+        assert_eq!(schema.to_json(), json);
+        assert_eq!(StateSchema::from_json(json).unwrap(), schema);
     }
 }
 

@@ -74,7 +74,7 @@ impl<'a, T: Data> IntoIterator for &'a ListState<T> {
 
 impl<T: Data> State for ListState<T> {
     fn describe(name: &str) -> NamedState {
-        NamedState { name: name.into(), kind: StateKind::List, schema: T::schema() }
+        NamedState::new(name, StateKind::List, T::schema())
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

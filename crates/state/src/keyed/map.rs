@@ -114,7 +114,7 @@ impl<'a, K: Data + Ord, V: Data> IntoIterator for &'a MapState<K, V> {
 
 impl<K: Data + Ord, V: Data> State for MapState<K, V> {
     fn describe(name: &str) -> NamedState {
-        NamedState { name: name.into(), kind: StateKind::Map { key: K::schema() }, schema: V::schema() }
+        NamedState::new(name, StateKind::Map { key: K::schema() }, V::schema())
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

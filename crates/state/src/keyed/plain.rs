@@ -12,7 +12,7 @@ pub struct Plain<S>(pub S);
 
 impl<S: Data + Default> KeyedState for Plain<S> {
     fn states() -> Vec<NamedState> {
-        vec![NamedState { name: String::new(), kind: StateKind::Plain, schema: S::schema() }]
+        vec![NamedState::new("", StateKind::Plain, S::schema())]
     }
 
     #[inline]

@@ -66,7 +66,7 @@ impl<T> Default for ValueState<T> {
 
 impl<T: Data> State for ValueState<T> {
     fn describe(name: &str) -> NamedState {
-        NamedState { name: name.into(), kind: StateKind::Value, schema: T::schema() }
+        NamedState::new(name, StateKind::Value, T::schema())
     }
 
     #[inline]

@@ -98,25 +98,33 @@ impl Member for NamedState {
     }
 
     fn difference(old: &Self, new: &Self) -> Option<String> {
+        match (old.ttl, new.ttl) {
+            (false, true) => return Some("had no ttl, has one".to_owned()),
+            (true, false) => return Some("had a ttl, has none".to_owned()),
+            (true, true) | (false, false) => {}
+        }
         match (&old.kind, &new.kind) {
             (StateKind::Map { key: old_key }, StateKind::Map { key: new_key }) => {
                 inside("key", old_key, new_key).or_else(|| inside("value", &old.schema, &new.schema))
             }
             (StateKind::List, StateKind::List) => inside("element", &old.schema, &new.schema),
-            (StateKind::Value, StateKind::Value) | (StateKind::Plain, StateKind::Plain) => {
-                Schema::difference(&old.schema, &new.schema)
-            }
-            (old_kind, new_kind) => Some(format!("was a {} state, is a {} state", kind(old_kind), kind(new_kind))),
+            (StateKind::Value, StateKind::Value)
+            | (StateKind::Reducing, StateKind::Reducing)
+            | (StateKind::Plain, StateKind::Plain) => Schema::difference(&old.schema, &new.schema),
+            (StateKind::Aggregating, StateKind::Aggregating) => inside("accumulator", &old.schema, &new.schema),
+            (old_kind, new_kind) => Some(format!("was {} state, is {} state", kind(old_kind), kind(new_kind))),
         }
     }
 }
 
 fn kind(kind: &StateKind) -> &'static str {
     match kind {
-        StateKind::Value => "value",
-        StateKind::List => "list",
-        StateKind::Map { .. } => "map",
-        StateKind::Plain => "plain",
+        StateKind::Value => "a value",
+        StateKind::List => "a list",
+        StateKind::Map { .. } => "a map",
+        StateKind::Reducing => "a reducing",
+        StateKind::Aggregating => "an aggregating",
+        StateKind::Plain => "a plain",
     }
 }
 

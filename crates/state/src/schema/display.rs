@@ -68,11 +68,14 @@ impl Display for NamedState {
         if !self.name.is_empty() {
             write!(f, "{}: ", self.name)?;
         }
+        let (schema, ttl) = (&self.schema, if self.ttl { ", Ttl" } else { "" });
         match &self.kind {
-            StateKind::Value => write!(f, "ValueState<{}>", self.schema),
-            StateKind::List => write!(f, "ListState<{}>", self.schema),
-            StateKind::Map { key } => write!(f, "MapState<{key}, {}>", self.schema),
-            StateKind::Plain => write!(f, "{}", self.schema),
+            StateKind::Value => write!(f, "ValueState<{schema}{ttl}>"),
+            StateKind::List => write!(f, "ListState<{schema}{ttl}>"),
+            StateKind::Map { key } => write!(f, "MapState<{key}, {schema}{ttl}>"),
+            StateKind::Reducing => write!(f, "ReducingState<{schema}{ttl}>"),
+            StateKind::Aggregating => write!(f, "AggregatingState<{schema}{ttl}>"),
+            StateKind::Plain => write!(f, "{schema}"),
         }
     }
 }
