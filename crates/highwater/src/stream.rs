@@ -161,7 +161,7 @@ impl<K: Key, T: Data, F: Fn(&T) -> K + Clone + Send + Sync + 'static> KeyedStrea
 
     fn add<P: KeyedProcessFunction<K, T>>(&self, name: &str, function: P) -> DataStream<P::Out> {
         let graph = &self.stream.graph;
-        let (node, stream) = graph.borrow_mut().process(name, self.stream.stream, self.selector.clone(), function);
+        let (node, stream) = graph.borrow_mut().keyed_process(name, self.stream.stream, self.selector.clone(), function);
         DataStream::new(Rc::clone(graph), node, stream)
     }
 }

@@ -8,13 +8,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use highwater_checkpoint::CheckpointingMode;
-use highwater_core::{Error, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex, TaskId};
+use highwater_core::{
+    BoxError, Error, ErrorKind, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex, TaskId,
+};
 use timely::dataflow::Scope;
 
 use crate::batch::{Batch, Record};
 use crate::control::Control;
 use crate::mark::Mark;
 use crate::metrics::RecordsRead;
+use crate::process::OpenContext;
 use crate::restore::Restored;
 use crate::side::{OutputTag, SidePort};
 use crate::streams::{StreamId, Streams};
@@ -271,5 +274,20 @@ pub(crate) struct Task {
 impl Task {
     pub fn control(&self) -> &Control {
         &self.attempt.control
+    }
+
+    /// What a user function is told when it is opened.
+    pub fn open_context(&self) -> OpenContext {
+        OpenContext {
+            name: self.name.clone(),
+            subtask: self.id.subtask,
+            parallelism: self.attempt.parallelism,
+            is_restored: self.attempt.restored.is_some(),
+        }
+    }
+
+    /// `hook`, which a user function has beside what it does for records, has failed.
+    pub fn hook_error(&self, hook: &str, error: BoxError) -> Error {
+        Error::new(ErrorKind::UserFunction, format!("{hook} of operator {} failed", self.name)).with_source(error)
     }
 }

@@ -1,4 +1,7 @@
-//! A keyed process function as a task: aligned input, state by key group, timers, and a snapshot that is copied while it goes on.
+//! A keyed operator as a task: aligned inputs, state by key group, timers, and a snapshot that is copied while it goes on.
+//!
+//! What it runs, and behind how many inputs, is a [`KeyedOperator`]. The task aligns all inputs together: the barrier of an epoch
+//! has arrived when it has on each of them, and the watermark is the minimum of theirs.
 //!
 //! At the barrier of an epoch the task takes the synchronous part of its snapshot (mark every page of the state table as not yet
 //! copied, copy the timers) and goes on at once. From then on a page is copied before it is changed, and a few more between
@@ -6,29 +9,24 @@
 
 use std::time::Duration;
 
-use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::progress::operate::FrontierInterest;
 use timely::scheduling::Activator;
 
-use highwater_core::{CheckpointId, Error, ErrorKind, KeyHash, Result};
-use highwater_state::{Data, Key};
+use highwater_checkpoint::metadata::OperatorState;
+use highwater_core::{CheckpointId, KeyHash, Result};
+use highwater_state::{Key, KeyedState};
 
 use crate::alignment::Alignment;
-use crate::batch::{Batch, KeyedBatch, NO_TIME};
+use crate::batch::{Batch, Record};
 use crate::control::TaskEvent;
-use crate::edge::{Meters, Outlet};
-use crate::exchange::{Grants, Partitioner, Pool, Route, credit_channel};
-use crate::gate::{Gate, Gated};
-use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
+use crate::graph::{Builder, Site, Task};
 use crate::keyed_contents::{KeyedContents, STATE, TIMERS};
+use crate::keyed_edge::{KeyedScope, PanicNote, key_error};
 use crate::mark::{Frontier, MAX_WATERMARK, Mark};
 use crate::metrics::TaskMetrics;
-use crate::process::{Context, KeyedProcessFunction, OpenContext, TimeDomain, Timer};
-use crate::side::Sides;
-use crate::stateless::mark_of;
-use crate::streams::{Flow, StreamId};
+use crate::output::Output;
+use crate::process::{Context, TimeDomain, Timer, UserResult};
+use crate::streams::StreamId;
 use crate::upload::{KeyedFrame, SnapshotFrame};
 
 /// Slots of the table copied after a batch, and in a step without one.
@@ -39,152 +37,90 @@ const SWEEP_BACKLOG: usize = 64 << 20;
 /// How long the sweep pauses then.
 const SWEEP_PAUSE: Duration = Duration::from_millis(2);
 
-impl Graph {
-    /// Adds a keyed process function behind a key-group exchange.
-    pub fn process<K, In, Key_, F>(
+/// What a keyed task runs: a user's function behind the inputs that it has.
+pub(crate) trait KeyedOperator<K: Key>: 'static {
+    /// A batch of any of its inputs.
+    type Batch: 'static;
+    /// The declared state of one key.
+    type State: KeyedState;
+    /// What it emits.
+    type Out: Record;
+
+    /// Before the first record: restores what it keeps beside the keyed state, and opens the user function.
+    fn open(&mut self, task: &Task) -> Result<()>;
+
+    /// Processes a batch; how many records it had.
+    fn process(&mut self, batch: Self::Batch, scope: KeyedScope<'_, K, Self::State, Self::Out>) -> Result<usize>;
+
+    /// A timer is due.
+    fn on_timer(
         &mut self,
-        name: &str,
-        input: StreamId<Batch<In>>,
-        key: Key_,
-        function: F,
-    ) -> (NodeId, StreamId<Batch<F::Out>>)
-    where
-        K: Key,
-        In: Data,
-        Key_: Fn(&In) -> K + Clone + Send + Sync + 'static,
-        F: KeyedProcessFunction<K, In>,
-    {
-        let output = self.stream();
-        self.consume(input);
-        let node = self.add(name, NodeKind::Stateful, move |builder: &Builder<'_>, site: &Site<'_>| {
-            let routed = build_partitioner(builder, site, input, key.clone());
-            build_keyed(builder, site, routed, output, function.clone())
-        });
-        (node, output)
+        timer: Timer,
+        state: &mut Self::State,
+        context: &mut Context<'_, K, Self::Out>,
+    ) -> UserResult;
+
+    /// What it keeps beside the keyed state, for a checkpoint.
+    fn operator_state(&self, task: &Task) -> Vec<OperatorState>;
+
+    /// The stream has ended.
+    fn close(&mut self) -> UserResult;
+}
+
+/// A keyed operator with its state, opened: whatever can fail has happened, since timely has no way back from a dataflow operator
+/// that was begun.
+pub(crate) struct OpenKeyed<K: Key, O: KeyedOperator<K>> {
+    task: Task,
+    contents: KeyedContents<K, O::State>,
+    operator: O,
+}
+
+impl<K: Key, O: KeyedOperator<K>> OpenKeyed<K, O> {
+    /// Restores the state of this worker's instance, and opens its user function.
+    pub fn new(builder: &Builder<'_>, site: &Site<'_>, mut operator: O) -> Result<Self> {
+        let task = builder.stateful_task(site);
+        let contents = KeyedContents::open(&task)?;
+        operator.open(&task)?;
+        Ok(OpenKeyed { task, contents, operator })
     }
-}
 
-/// What the sending half hands to the receiving half.
-struct Routed<'s, K, In> {
-    stream: Stream<'s, Mark, KeyedBatch<K, In>>,
-    grants: Grants,
-    pool: Pool<K, In>,
-}
-
-/// The sending half: stateless, in the worker of the producer.
-fn build_partitioner<'s, K: Key, In: Data>(
-    builder: &Builder<'s>,
-    site: &Site<'_>,
-    input: StreamId<Batch<In>>,
-    key: impl Fn(&In) -> K + 'static,
-) -> Routed<'s, K, In> {
-    let task = builder.task(site);
-    let flow = builder.streams.get(input);
-    let consumed = flow.meters.consumer();
-    let mut operator = OperatorBuilder::new(format!("key by ({})", site.name), builder.scope);
-    let gate = Gate::default();
-    let mut input = operator.new_input(flow.stream, Gated(Pipeline, gate.clone()));
-    operator.set_notify_for(0, FrontierInterest::Never);
-    let (port, stream) = operator.new_output::<KeyedBatch<K, In>>();
-    let (granted, grants) = credit_channel(&builder.scope, operator.operator_info().address);
-    let (attempt, worker) = (&task.attempt, builder.scope.index() as u32);
-    let pool = Pool::new();
-    let mut partitioner =
-        Partitioner::new(attempt.max_parallelism, worker, attempt.parallelism, port, granted, pool.clone());
-    operator.build(move |_| {
-        move |_| {
-            task.control().guard(&task.id, || {
-                let room = partitioner.has_room();
-                gate.read(&mut input, room, |capability, batch| {
-                    let mark = mark_of(&capability);
-                    partitioner.carry(|| capability.delayed(&mark, 0), mark.epoch);
-                    let rows = batch.len();
-                    for (record, time) in batch {
-                        partitioner.push(key(&record), record, time);
-                    }
-                    consumed.rows(rows);
-                    Ok(partitioner.has_room())
-                })?;
-                partitioner.release();
-                Ok(())
-            });
-        }
-    });
-    Routed { stream, grants, pool }
-}
-
-fn build_keyed<'s, K: Key, In: Data, F: KeyedProcessFunction<K, In>>(
-    builder: &Builder<'s>,
-    site: &Site<'_>,
-    Routed { stream: routed, grants, pool }: Routed<'s, K, In>,
-    output: StreamId<Batch<F::Out>>,
-    mut function: F,
-) -> Result<()> {
-    let task = builder.stateful_task(site);
-    let keyed = KeyedContents::<K, F::State>::open(&task)?;
-    let open = OpenContext {
-        name: task.name.clone(),
-        subtask: task.id.subtask,
-        parallelism: task.attempt.parallelism,
-        is_restored: task.attempt.restored.is_some(),
-    };
-    function.open(&open).map_err(|error| {
-        Error::new(ErrorKind::UserFunction, format!("open of operator {} failed", task.name)).with_source(error)
-    })?;
-
-    let mut operator = OperatorBuilder::new(site.name.to_string(), builder.scope);
-    let gate = Gate::default();
-    let mut input = operator.new_input(routed, Gated(DistributorPact(|_| Route), gate.clone()));
-    let (port, stream) = operator.new_output::<Batch<F::Out>>();
-    let address = operator.operator_info().address;
-    let activator = builder.scope.activator_for(address);
-    let meters = Meters::new(activator.clone());
-    builder.streams.put(output, Flow { stream, meters: meters.clone() });
-    let sides = Sides::open(&mut operator, &builder.streams, site.sides, &meters);
-    let metrics = TaskMetrics::new(&task);
-    operator.build(move |capabilities| {
-        let epoch = task.control().first_epoch().0;
-        let mut capabilities = capabilities.into_iter();
-        let mut first = || {
-            let mut capability = capabilities.next().expect("one capability an output");
-            capability.downgrade(&Mark::new(epoch, i64::MIN));
-            capability
-        };
-        let outlet = Outlet::new(port, Some(first()), meters);
-        let mut sides = sides;
-        sides.hold(first);
-        let mut keyed = KeyedTask {
-            alignment: Alignment::new(task.attempt.mode, epoch),
-            out: Output { outlet, sides },
-            contents: keyed,
-            function,
-            grants,
-            pool,
-            snapshot: None,
-            activator,
-            armed: None,
-            closed: false,
-            metrics,
-            task: task.clone(),
-        };
-        move |frontiers| {
-            task.control().guard(&task.id, || {
-                let room = keyed.has_room();
-                gate.read(&mut input, room, |capability, batch| {
-                    keyed.receive(mark_of(&capability), batch)?;
-                    Ok(keyed.has_room())
-                })?;
-                keyed.progress(Frontier::of(frontiers[0].frontier().iter()))
-            });
-        }
-    });
-    Ok(())
-}
-
-/// The ports of a keyed task.
-struct Output<Out: 'static> {
-    outlet: Outlet<Out>,
-    sides: Sides,
+    /// Builds the task behind the inputs of `dataflow`; `read` takes in what has arrived on them while there is room.
+    pub fn build<'s>(
+        self,
+        builder: &Builder<'s>,
+        site: &Site<'_>,
+        mut dataflow: OperatorBuilder<'s, Mark>,
+        output: StreamId<Batch<O::Out>>,
+        mut read: impl FnMut(&mut KeyedTask<K, O>) -> Result<()> + 'static,
+    ) {
+        let OpenKeyed { task, contents, operator } = self;
+        let mut out = Output::open(&mut dataflow, builder, site, output);
+        let activator = builder.scope.activator_for(dataflow.operator_info().address);
+        let metrics = TaskMetrics::new(&task);
+        dataflow.build(move |capabilities| {
+            let epoch = task.control().first_epoch().0;
+            out.hold(capabilities, epoch);
+            let mut keyed = KeyedTask {
+                alignment: Alignment::new(task.attempt.mode, epoch),
+                out,
+                contents,
+                operator,
+                snapshot: None,
+                activator,
+                armed: None,
+                closed: false,
+                metrics,
+                task: task.clone(),
+            };
+            move |frontiers| {
+                task.control().guard(&task.id, || {
+                    read(&mut keyed)?;
+                    let frontiers = frontiers.iter().map(|frontier| Frontier::of(frontier.frontier().iter()));
+                    keyed.progress(frontiers.fold(Frontier::Closed, Frontier::and))
+                });
+            }
+        });
+    }
 }
 
 /// A snapshot that is being copied.
@@ -195,14 +131,13 @@ struct Copying {
     longest: Duration,
 }
 
-struct KeyedTask<K: Key, In: Data, F: KeyedProcessFunction<K, In>> {
+/// One subtask of a keyed operator.
+pub(crate) struct KeyedTask<K: Key, O: KeyedOperator<K>> {
     task: Task,
-    alignment: Alignment<KeyedBatch<K, In>>,
-    contents: KeyedContents<K, F::State>,
-    function: F,
-    out: Output<F::Out>,
-    grants: Grants,
-    pool: Pool<K, In>,
+    alignment: Alignment<O::Batch>,
+    contents: KeyedContents<K, O::State>,
+    operator: O,
+    out: Output<O::Out>,
     snapshot: Option<Copying>,
     activator: Activator,
     /// When the activation for the next processing-time timer comes, in ms since the Unix epoch.
@@ -211,56 +146,31 @@ struct KeyedTask<K: Key, In: Data, F: KeyedProcessFunction<K, In>> {
     metrics: TaskMetrics,
 }
 
-impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
-    fn has_room(&self) -> bool {
-        self.out.outlet.has_room() && self.out.sides.has_room()
+impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
+    /// Whether it may take in another batch.
+    pub fn has_room(&self) -> bool {
+        self.out.has_room()
     }
 
-    fn receive(&mut self, mark: Mark, batch: KeyedBatch<K, In>) -> Result<()> {
+    /// Takes in a batch of one of the inputs.
+    pub fn receive(&mut self, mark: Mark, batch: O::Batch) -> Result<()> {
         match self.alignment.admit(mark, batch) {
             Some(batch) => self.process(batch),
             None => Ok(()),
         }
     }
 
-    fn process(&mut self, batch: KeyedBatch<K, In>) -> Result<()> {
+    fn process(&mut self, batch: O::Batch) -> Result<()> {
         let began = self.snapshot.as_ref().map(|_| self.now());
-        let (from, rows) = (batch.from, batch.rows.len());
-        self.call_for_each(batch)?;
-        self.grants.consumed(from, rows, || self.task.attempt.control.clock().monotonic());
+        let watermark = self.alignment.mark().watermark;
+        let scope = KeyedScope { task: &self.task, watermark, contents: &mut self.contents, out: &mut self.out };
+        let rows = self.operator.process(batch, scope)?;
         self.metrics.processed(rows);
         self.sweep(SWEEP_BUSY);
         if let (Some(began), Some(snapshot)) = (began, &mut self.snapshot) {
             let took = self.task.control().clock().monotonic().saturating_sub(began);
             snapshot.longest = snapshot.longest.max(took);
         }
-        Ok(())
-    }
-
-    fn call_for_each(&mut self, mut batch: KeyedBatch<K, In>) -> Result<()> {
-        let KeyedBatch { keys, hashes, rows, .. } = &mut batch;
-        let (mut records, times) = rows.drain();
-        let note = PanicNote { keys, index: std::cell::Cell::new(0), task: &self.task };
-        let mut context = Context {
-            key: &keys[0],
-            time: NO_TIME,
-            watermark: self.alignment.mark().watermark,
-            output: &mut self.out.outlet,
-            sides: &mut self.out.sides,
-            timers: &mut self.contents.timers,
-            clock: &**self.task.attempt.control.clock(),
-        };
-        let function = &mut self.function;
-        let result = self.contents.rows.for_each(keys, hashes, |index, state| {
-            note.index.set(index);
-            let record = records.next().expect("a key for each record");
-            context.key = &keys[index];
-            context.time = times.get(index).copied().unwrap_or(NO_TIME);
-            function.process(record, state, &mut context)
-        });
-        result.map_err(|(index, error)| key_error(&self.task, &keys[index], error))?;
-        drop((records, note));
-        self.pool.give(batch);
         Ok(())
     }
 
@@ -292,8 +202,7 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
         }
         self.fire_processing_time()?;
         self.sweep(SWEEP_IDLE);
-        self.out.outlet.flush();
-        self.out.sides.flush();
+        self.out.flush();
         if frontier == Frontier::Closed {
             self.close(frontier)?;
         }
@@ -309,9 +218,7 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
     }
 
     fn advance_mark(&mut self) {
-        let mark = self.alignment.mark();
-        self.out.outlet.advance(mark);
-        self.out.sides.advance(mark);
+        self.out.advance(self.alignment.mark());
     }
 
     fn fire_processing_time(&mut self) -> Result<()> {
@@ -341,9 +248,9 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
         Ok(true)
     }
 
-    fn call_on_timer(&mut self, timer: Timer, hash: KeyHash, key: &K) -> crate::process::UserResult {
+    fn call_on_timer(&mut self, timer: Timer, hash: KeyHash, key: &K) -> UserResult {
         let keys = std::slice::from_ref(key);
-        let _note = PanicNote { keys, index: std::cell::Cell::new(0), task: &self.task };
+        let _note = PanicNote::new(&self.task, keys);
         let mut context = Context {
             key,
             time: timer.time_ms,
@@ -353,8 +260,8 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
             timers: &mut self.contents.timers,
             clock: &**self.task.attempt.control.clock(),
         };
-        let function = &mut self.function;
-        self.contents.rows.with(hash, key, |state| function.on_timer(timer, state, &mut context))
+        let operator = &mut self.operator;
+        self.contents.rows.with(hash, key, |state| operator.on_timer(timer, state, &mut context))
     }
 
     /// The synchronous part of the snapshot of the epoch that ends.
@@ -370,10 +277,11 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
         for (group, (count, bytes)) in self.contents.timers.snapshot(max) {
             self.task.uploads.chunk(id, &self.task.id, TIMERS, group, count, bytes);
         }
-        let schema = KeyedContents::<K, F::State>::schema().to_json();
+        let schema = KeyedContents::<K, O::State>::schema().to_json();
         let keyed =
             |name| KeyedFrame { name, schema: schema.clone(), max_parallelism: max, range: self.contents.range };
-        let frame = SnapshotFrame { keyed: vec![keyed(STATE), keyed(TIMERS)], ..SnapshotFrame::default() };
+        let operator_state = self.operator.operator_state(&self.task);
+        let frame = SnapshotFrame { keyed: vec![keyed(STATE), keyed(TIMERS)], operator_state, durable: None };
         let pause = self.now().saturating_sub(began);
         self.snapshot = Some(Copying { id, frame, longest: pause });
         self.task.control().tell(TaskEvent::Prepared { id, task: self.task.id.clone(), pause });
@@ -423,39 +331,13 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedTask<K, In, F> {
         while self.snapshot.is_some() {
             self.sweep_now(usize::MAX);
         }
-        self.function.close().map_err(|error| {
-            Error::new(ErrorKind::UserFunction, format!("close of operator {} failed", self.task.name))
-                .with_source(error)
-        })?;
-        self.out.outlet.release();
-        self.out.sides.release();
+        self.operator.close().map_err(|error| self.task.hook_error("close", error))?;
+        self.out.release();
         self.closed = true;
         Ok(())
     }
 
     fn now(&self) -> Duration {
         self.task.control().clock().monotonic()
-    }
-}
-
-fn key_error<K: Key>(task: &Task, key: &K, error: highwater_core::BoxError) -> Error {
-    let place = format!("operator {} ({}) failed for key {key:?}", task.name, task.id);
-    Error::new(ErrorKind::UserFunction, place).with_source(error)
-}
-
-/// Says for which key a user function panicked.
-struct PanicNote<'a, K: Key> {
-    keys: &'a [K],
-    index: std::cell::Cell<usize>,
-    task: &'a Task,
-}
-
-impl<K: Key> Drop for PanicNote<'_, K> {
-    fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(key) = self.keys.get(self.index.get())
-        {
-            self.task.control().note_panic(format!("for key {key:?}"));
-        }
     }
 }
