@@ -1,7 +1,7 @@
 //! What a keyed task keeps, and so what its checkpoints hold: the rows of its key groups, and their timers.
 
 use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
-use highwater_state::table::KeyGroupTables;
+use highwater_state::table::{ChunkKind, KeyGroupTables};
 use highwater_state::{Key, KeyedState, StateSchema};
 
 use crate::control::TaskEvent;
@@ -62,7 +62,7 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
 
     fn load_rows(&mut self, group: KeyGroup, entries: u64, payload: &[u8]) -> Result<()> {
         let corrupt = |what: String| Error::new(ErrorKind::Corrupt, what);
-        let found = self.rows.load(group, payload);
+        let found = self.rows.load(group, ChunkKind::Rows, payload);
         let found = found.map_err(|error| corrupt("the stored state does not decode".into()).with_source(error))?;
         if found == entries {
             return Ok(());

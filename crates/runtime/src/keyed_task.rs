@@ -14,6 +14,7 @@ use timely::scheduling::Activator;
 
 use highwater_checkpoint::metadata::OperatorState;
 use highwater_core::{CheckpointId, KeyHash, Result};
+use highwater_state::table::{Chunk, ChunkKind, Scope};
 use highwater_state::{Key, KeyedState};
 
 use crate::alignment::Alignment;
@@ -272,7 +273,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         }
         let id = CheckpointId(self.alignment.mark().epoch);
         let began = self.now();
-        self.contents.rows.begin_snapshot();
+        self.contents.rows.begin_snapshot(|_| Scope::Full);
         let max = self.task.attempt.max_parallelism;
         for (group, (count, bytes)) in self.contents.timers.snapshot(max) {
             self.task.uploads.chunk(id, &self.task.id, TIMERS, group, count, bytes);
@@ -308,7 +309,8 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         self.task.uploads.written().into_iter().for_each(|chunk| self.contents.rows.recycle(chunk));
         let began = self.now();
         let (task, id) = (&self.task, snapshot.id);
-        let done = self.contents.rows.advance_snapshot(slots, &mut |group, entries, bytes| {
+        let done = self.contents.rows.advance_snapshot(slots, &mut |Chunk { group, kind, entries, bytes }| {
+            assert_eq!(kind, ChunkKind::Rows, "a full snapshot has nothing but rows");
             task.uploads.chunk(id, &task.id, STATE, group, entries, bytes);
         });
         snapshot.longest = snapshot.longest.max(self.now().saturating_sub(began));

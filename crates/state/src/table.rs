@@ -8,7 +8,9 @@
 //! Invariants:
 //! * a key is in the table of its key group and only there (I2), at most once;
 //! * no row outlives the call that left its state empty;
-//! * what a snapshot emits is exactly the content when it began (I1), see `snapshot`.
+//! * what a snapshot emits is exactly the content when it began (I1), or what had changed of it since the one before
+//!   began, see `snapshot`;
+//! * whoever gets a state to change is noted before: in the row's tag and for its page, see `tag` and `bucket`.
 //!
 //! If a user function panics, or a `Clone`, `Eq`, `Default` or `Drop` of keys and states does, the tables stay
 //! memory-safe; the state is then whatever was reached, and has to be discarded with the attempt.
@@ -16,8 +18,12 @@
 mod arena;
 mod bucket;
 mod group;
+mod load;
 mod order;
+mod removals;
 mod snapshot;
+mod sweep;
+mod tag;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +32,12 @@ use highwater_core::{KeyGroup, KeyGroupRange, KeyHash, MaxParallelism};
 use self::arena::Arena;
 use self::bucket::{Row, Slot};
 use self::group::Group;
+use self::removals::Removals;
+pub use self::snapshot::{Chunk, ChunkKind, Scope};
 use self::snapshot::{Snapshot, Spare};
-use crate::{DecodeError, Key, KeyedState};
+use self::sweep::Cursor;
+use self::tag::Standing;
+use crate::{Key, KeyedState};
 
 /// How many rows ahead the home of a key is fetched: enough to hide a cache miss, few enough for the processor to
 /// have in flight.
@@ -48,6 +58,10 @@ pub struct KeyGroupTables<K: Key, S: KeyedState> {
     arena: Arena,
     snapshot: Option<Snapshot>,
     spare: Spare,
+    removals: Removals,
+    /// Whether a snapshot was given up, with what was noted of changes before it.
+    changes_lost: bool,
+    cursor: Cursor,
 }
 
 impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
@@ -61,6 +75,9 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
             arena: Arena::new(Group::<K, S>::ALIGN),
             snapshot: None,
             spare: Spare::default(),
+            removals: Removals::default(),
+            changes_lost: false,
+            cursor: Cursor::default(),
         }
     }
 
@@ -74,8 +91,8 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         self.groups.iter().all(|group| group.len() == 0)
     }
 
-    /// Bytes of memory that the tables hold, without what keys and states own on the heap and without chunks of a
-    /// snapshot.
+    /// Bytes of memory that the tables hold, without what keys and states own on the heap, without chunks of a snapshot
+    /// and without the keys of removed rows that the next one will have.
     pub fn allocated_bytes(&self) -> usize {
         self.groups.len() * size_of::<Group<K, S>>() + self.arena.bytes()
     }
@@ -156,13 +173,25 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
             .flat_map(|(number, group)| group.rows().map(move |row| (number, &row.key, &row.state)))
     }
 
-    /// Starts a snapshot of the content as it is now. Takes time with the number of key groups, not of rows.
+    /// Starts a snapshot of the content as it is now: of each key group all of it, or what has changed since the
+    /// snapshot before this one began. Rows that were [loaded](Self::load) count as unchanged.
+    ///
+    /// Who restores a key group loads a [full](Scope::Full) snapshot of it and those of [changes](Scope::Changed) that
+    /// followed without a gap, in this order. If the snapshot before was [given up](Self::abort_snapshot), this one is
+    /// full in every key group, whatever `scope` says.
+    ///
+    /// Takes time with the number of key groups and a 4096th of that of rows.
     ///
     /// # Panics
     /// If one is in progress.
-    pub fn begin_snapshot(&mut self) {
+    pub fn begin_snapshot(&mut self, mut scope: impl FnMut(KeyGroup) -> Scope) {
         assert!(!self.snapshot_in_progress(), "the snapshot before this one has to be finished or aborted first");
-        self.snapshot = Some(Snapshot::begin(&self.groups, std::mem::take(&mut self.spare)));
+        let is_full = std::mem::take(&mut self.changes_lost);
+        let scope = |group| if is_full { Scope::Full } else { scope(group) };
+        let scopes: Vec<Scope> = self.range.iter().map(scope).collect();
+        let spare = std::mem::take(&mut self.spare);
+        let snapshot = Snapshot::begin(&mut self.groups, self.range.start(), &scopes, &mut self.removals, spare);
+        self.snapshot = Some(snapshot);
     }
 
     /// Whether a snapshot has begun and is neither finished nor aborted.
@@ -170,17 +199,17 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         self.snapshot.is_some()
     }
 
-    /// Encodes about `budget` slots that are not yet, and passes finished chunks to `emit`: key group, number of
-    /// entries, and the entries (key, then state) one after the other.
+    /// Encodes about `budget` slots that are not yet, and passes finished chunks to `emit`.
     ///
-    /// A key group has any number of chunks, of about 256 KiB each, none if it had no rows. Returns whether all is
-    /// out, so `true` without a snapshot in progress.
-    pub fn advance_snapshot(&mut self, budget: usize, emit: &mut dyn FnMut(KeyGroup, u64, Vec<u8>)) -> bool {
+    /// A key group has any number of chunks, of about 256 KiB each, none if there is nothing to say of it. Those of kind
+    /// [`Removed`](ChunkKind::Removed) come before those with [rows](ChunkKind::Rows), since a key that was removed may
+    /// have come back. Returns whether all is out, so `true` without a snapshot in progress.
+    pub fn advance_snapshot(&mut self, budget: usize, emit: &mut dyn FnMut(Chunk)) -> bool {
         let Some(snapshot) = &mut self.snapshot else { return true };
-        let finished = snapshot.sweep(&self.groups, budget);
-        snapshot.drain(self.range.start(), emit);
+        let finished = snapshot.sweep(&mut self.groups, budget);
+        snapshot.drain(emit);
         if finished {
-            self.abort_snapshot();
+            self.end_snapshot();
         }
         finished
     }
@@ -190,38 +219,20 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         self.snapshot.as_mut().map_or(&mut self.spare, Snapshot::spare).give(chunk);
     }
 
-    /// Gives up the snapshot in progress, if there is one.
+    /// Gives up the snapshot in progress, if there is one. What has changed is not known then, so the next one is full in
+    /// every key group.
     pub fn abort_snapshot(&mut self) {
-        if let Some(mut snapshot) = self.snapshot.take() {
-            self.spare = std::mem::take(snapshot.spare());
+        if self.snapshot.is_some() {
+            self.changes_lost = true;
+            self.removals.clear();
+            self.end_snapshot();
         }
     }
 
-    /// Restores the entries of a chunk, and returns how many they are.
-    ///
-    /// # Errors
-    /// If the bytes are not entries of this type, or hold a key of another key group, or one that is there already. The
-    /// tables are then to be discarded: part of the chunk may be loaded.
-    ///
-    /// # Panics
-    /// If `group` is not in the range (I2).
-    pub fn load(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<u64, DecodeError> {
-        let index = self.range.index_of(group);
-        let rows = decode::<K, S>(self.max, group, bytes)?;
-        // Room for all at once: a table that grows row by row is moved again and again, each time to new memory.
-        if !self.groups[index].has_room(rows.len()) {
-            self.resize(index, self.groups[index].len() + rows.len());
+    fn end_snapshot(&mut self) {
+        if let Some(mut snapshot) = self.snapshot.take() {
+            self.spare = std::mem::take(snapshot.spare());
         }
-        let entries = rows.len() as u64;
-        for (hash, row) in rows {
-            if self.groups[index].find(hash, &row.key).is_some() {
-                return Err(DecodeError::Duplicate { what: "key group" });
-            }
-            if !row.state.is_empty() {
-                self.insert(index, hash, row);
-            }
-        }
-        Ok(entries)
     }
 
     /// The index of the table a key belongs to: [`KeyGroupRange::index_of`], but with the panic out of line, and with
@@ -240,22 +251,42 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     /// Lets `f` change the state of one key.
     #[inline(always)]
     fn change<const COPY_ON_WRITE: bool, R>(&mut self, hash: KeyHash, key: &K, f: impl FnOnce(&mut S) -> R) -> R {
-        let (group, slot) = self.find_or_insert::<COPY_ON_WRITE>(hash, key);
+        let (index, slot) = self.find_or_insert::<COPY_ON_WRITE>(hash, key);
+        let group = &mut self.groups[index];
         // SAFETY: the row was found or inserted there just now.
-        let state = unsafe { self.groups[group].state_mut(slot) };
+        let state = unsafe {
+            group.note_change(slot);
+            &mut group.row_mut(slot).state
+        };
         let result = f(state);
         if state.is_empty() {
-            self.remove(group, slot);
+            self.remove(index, slot);
         }
         result
     }
 
-    /// Removes a row that was just found or inserted.
-    fn remove(&mut self, group: usize, slot: Slot) {
+    /// Removes a row that was just found or inserted, and whose page was captured.
+    fn remove(&mut self, index: usize, slot: Slot) {
+        self.take_out(index, slot);
+        self.shrink(index);
+    }
+
+    /// Removes a row as [`remove`](Self::remove) does, and leaves all others where they are.
+    fn take_out(&mut self, index: usize, slot: Slot) {
+        let group = &mut self.groups[index];
         // SAFETY: the row is there, since nothing but its state was changed.
-        unsafe { self.groups[group].remove(slot) };
-        if self.groups[group].is_sparse() {
-            self.resize(group, self.groups[group].len());
+        unsafe {
+            if !group.is_fresh(slot) && !self.changes_lost {
+                let number = KeyGroup((self.range.start() as usize + index) as u16);
+                self.removals.push(&group.row(slot).key, number, index, self.range.count());
+            }
+            group.remove(slot);
+        }
+    }
+
+    fn shrink(&mut self, index: usize) {
+        if self.groups[index].is_sparse() {
+            self.resize(index, self.groups[index].len());
         }
     }
 
@@ -266,34 +297,30 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
             return (group, self.insert_default(group, hash, key));
         };
         if COPY_ON_WRITE {
-            self.before_change(group, slot);
+            self.before_change(group, Group::<K, S>::page_of(slot));
         }
         (group, slot)
     }
 
-    /// Out of line, to keep the path of a key that is there short.
+    /// Inserts a row for a key that is not there. Out of line, to keep the path of a key that is there short.
     #[inline(never)]
     fn insert_default(&mut self, group: usize, hash: KeyHash, key: &K) -> Slot {
-        self.insert(group, hash, Row { key: key.clone(), state: S::default() })
-    }
-
-    /// Inserts a row of a key that is not there.
-    #[inline]
-    fn insert(&mut self, group: usize, hash: KeyHash, row: Row<K, S>) -> Slot {
+        let row = Row { key: key.clone(), state: S::default() };
         let slot = self.groups[group].vacancy(hash).unwrap_or_else(|| {
             self.resize(group, self.groups[group].len() + 1);
             self.groups[group].vacancy(hash).expect("a table that was resized has room")
         });
-        self.before_change(group, slot);
+        self.before_change(group, Group::<K, S>::page_of(slot));
         // SAFETY: this is the vacancy for the hash, and the table did not change since.
-        unsafe { self.groups[group].insert(slot, hash, row) };
+        unsafe { self.groups[group].insert(slot, hash, Standing::Fresh, row) };
         slot
     }
 
+    /// To be called before anything in this page changes.
     #[inline]
-    fn before_change(&mut self, group: usize, slot: Slot) {
+    fn before_change(&mut self, group: usize, page: usize) {
         if let Some(snapshot) = &mut self.snapshot {
-            snapshot.before_change(group, &self.groups[group], slot);
+            snapshot.before_change(group, &mut self.groups[group], page);
         }
     }
 
@@ -301,35 +328,12 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     #[cold]
     fn resize(&mut self, group: usize, rows: usize) {
         if let Some(snapshot) = &mut self.snapshot {
-            snapshot.before_resize(group, &self.groups[group]);
+            snapshot.before_resize(group, &mut self.groups[group]);
         }
         // The golden section again: any number of groups is spread evenly over the 32 phases, neighbours far apart.
         let phase = ((self.range.start() + group as u32).wrapping_mul(0x9E37_79B9) >> 27) as usize;
         self.groups[group].resize(rows, phase, &mut self.arena);
     }
-}
-
-/// A row with the hash of its key.
-type Hashed<K, S> = (KeyHash, Row<K, S>);
-
-/// The entries of a chunk of `group`.
-fn decode<K: Key, S: KeyedState>(
-    max: MaxParallelism,
-    group: KeyGroup,
-    bytes: &[u8],
-) -> Result<Vec<Hashed<K, S>>, DecodeError> {
-    let (mut rest, mut rows) = (bytes, Vec::new());
-    while !rest.is_empty() {
-        let before = rest.len();
-        let row = Row { key: K::decode(&mut rest)?, state: S::decode(&mut rest)? };
-        let hash = row.key.key_hash();
-        let owner = hash.key_group(max);
-        if owner != group || rest.len() == before {
-            return Err(DecodeError::Invalid { what: "key of this key group", found: u64::from(owner.0) });
-        }
-        rows.push((hash, row));
-    }
-    Ok(rows)
 }
 
 #[cold]

@@ -8,43 +8,20 @@
 //! A bucket never straddles a cache line it does not fill, so a look-up costs one cache miss; and the tags of a
 //! bucket are compared all together, without a branch per slot that the processor would guess wrong every third time.
 //!
-//! Invariant: a lane's row is initialized if and only if its tag is [`Tag::is_row`]; memory of zeros is empty buckets.
+//! Behind the last bucket follows a bit per page, a page being so many buckets as have about 64 lanes: whether one of its
+//! rows has changed. So a snapshot of what has changed passes over the rest without looking at its tags.
+//!
+//! Invariants:
+//! * a lane's row is initialized if and only if its tag is [`Tag::is_row`]; memory of zeros is empty buckets;
+//! * the bit of a page is set if one of its rows is not [`Standing::Stored`], unless a snapshot has taken it over.
 
 use std::marker::PhantomData;
 
-use highwater_core::KeyHash;
-
 use super::arena::{Arena, Block, CACHE_LINE, UNIT};
+use super::tag::{self, Fingerprint, Four, Standing, Tag};
 
-/// The lower half of a key's hash, or what a lane without a row holds.
-///
-/// The upper half has chosen the key group. Half of the hash is enough to find a row's home, also in a larger table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub(super) struct Tag(u32);
-
-impl Tag {
-    /// No row here, and none has gone past this bucket: a search ends here.
-    pub(super) const EMPTY: Tag = Tag(0);
-    /// A row was removed from a full bucket, which others may have gone past: a search goes on.
-    pub(super) const TOMBSTONE: Tag = Tag(1);
-
-    #[inline]
-    pub(super) fn of(hash: KeyHash) -> Self {
-        Tag((hash.0 as u32).max(2))
-    }
-
-    #[inline]
-    fn is_row(self) -> bool {
-        self.0 >= 2
-    }
-
-    /// Where a row with this tag is searched first in a table of `buckets`: the tag, scaled.
-    #[inline]
-    pub(super) fn home(self, buckets: usize) -> usize {
-        ((u64::from(self.0) * buckets as u64) >> 32) as usize
-    }
-}
+/// Lanes of a page, at most.
+const PAGE_LANES: usize = 64;
 
 /// A place for a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +119,12 @@ impl<K, S> Buckets<K, S> {
     /// Rows per bucket.
     pub(super) const LANES: usize = Self::SHAPE.lanes;
     const ALL_LANES: u32 = u32::MAX >> (32 - Self::LANES);
+    /// Buckets per page: a power of two, so that the page of a bucket is a shift away.
+    const PAGE_BUCKETS: usize = 1 << (PAGE_LANES / Self::LANES).ilog2();
+    /// Rows per page.
+    pub(super) const PAGE_SLOTS: usize = Self::PAGE_BUCKETS * Self::LANES;
+    /// Beyond this number, some would be home to no key: see [`Fingerprint`].
+    const MOST: usize = if Self::LANES < 4 { 1 << 30 } else { u32::MAX as usize / Self::LANES };
     /// Alignment that the arena has to provide.
     pub(super) const ALIGN: usize = align_of::<Row<K, S>>();
 
@@ -152,10 +135,32 @@ impl<K, S> Buckets<K, S> {
 
     /// `count` buckets without rows.
     pub(super) fn acquire(count: usize, arena: &mut Arena) -> Self {
-        // A home is 32 bits scaled: beyond that some buckets would be none. That is over 64 GiB in a single key group.
-        let bytes = count.checked_mul(Self::SHAPE.bytes).filter(|_| count <= u32::MAX as usize / Self::LANES);
-        let bytes = bytes.expect("a key group has at most 2^32 rows: use a higher max parallelism");
+        let changed_bytes = Self::pages_of(count).div_ceil(64) * size_of::<u64>();
+        let bytes = count.checked_mul(Self::SHAPE.bytes).and_then(|bytes| bytes.checked_add(changed_bytes));
+        let bytes = bytes.filter(|_| count <= Self::MOST);
+        let bytes = bytes.expect("a key group has room for a billion rows at most: use a higher max parallelism");
         Buckets { block: arena.acquire(bytes), count, rows: PhantomData }
+    }
+
+    fn pages_of(buckets: usize) -> usize {
+        buckets.div_ceil(Self::PAGE_BUCKETS)
+    }
+
+    /// How many pages there are.
+    pub(super) fn pages(&self) -> usize {
+        Self::pages_of(self.count)
+    }
+
+    /// The page that a bucket is in.
+    #[inline]
+    pub(super) fn page_of(bucket: usize) -> usize {
+        bucket / Self::PAGE_BUCKETS
+    }
+
+    /// The buckets in a page.
+    #[inline]
+    pub(super) fn page(&self, page: usize) -> std::ops::Range<usize> {
+        page * Self::PAGE_BUCKETS..((page + 1) * Self::PAGE_BUCKETS).min(self.count)
     }
 
     /// How many buckets there are.
@@ -206,42 +211,47 @@ impl<K, S> Buckets<K, S> {
         let _ = bucket;
     }
 
-    /// A bit for each lane of a bucket that has this tag.
+    /// The lanes of a bucket of which `which` holds.
     #[inline]
-    fn lanes(&self, bucket: usize, tag: Tag) -> u32 {
-        let tags = self.bucket(bucket).cast::<[Tag; 4]>();
+    fn lanes(&self, bucket: usize, which: impl Fn(&Four) -> u32) -> u32 {
+        let tags = self.bucket(bucket).cast::<Four>();
         let mut lanes = 0;
         for four in 0..Self::LANES.div_ceil(4) {
             // SAFETY: there are tags of four lanes, or their room; it was zeroed, in the block or in `NO_BUCKETS`.
-            lanes |= equal(unsafe { &*tags.wrapping_add(four) }, tag) << (4 * four);
+            lanes |= which(unsafe { &*tags.wrapping_add(four) }) << (4 * four);
         }
         lanes & Self::ALL_LANES
     }
 
-    /// The slots of a bucket that have this tag.
+    /// The slots of a bucket that may hold the row with this fingerprint: they hold one that has it.
     #[inline]
-    pub(super) fn matching(&self, bucket: usize, tag: Tag) -> Slots {
-        Slots { bucket, lanes: self.lanes(bucket, tag) }
+    pub(super) fn matching(&self, bucket: usize, fingerprint: Fingerprint) -> Slots {
+        Slots { bucket, lanes: self.lanes(bucket, |tags| tag::matching(tags, fingerprint)) }
+    }
+
+    /// The slots of a bucket without a row, and for this reason.
+    #[inline]
+    pub(super) fn vacant(&self, bucket: usize, reason: Tag) -> Slots {
+        debug_assert!(!reason.is_row());
+        Slots { bucket, lanes: self.lanes(bucket, |tags| tag::equal(tags, reason)) }
     }
 
     /// The slots of a bucket that hold a row.
     #[inline]
-    fn occupied(&self, bucket: usize) -> Slots {
-        let free = self.lanes(bucket, Tag::EMPTY) | self.lanes(bucket, Tag::TOMBSTONE);
-        Slots { bucket, lanes: free ^ Self::ALL_LANES }
+    pub(super) fn occupied(&self, bucket: usize) -> Slots {
+        Slots { bucket, lanes: self.lanes(bucket, tag::vacant) ^ Self::ALL_LANES }
     }
 
-    /// Whether a search for `tag` that comes to a bucket goes on to the next one.
+    /// The slots of a bucket that hold a row which is not as stored.
     #[inline]
-    pub(super) fn passes(&self, bucket: usize, tag: Tag) -> bool {
-        self.lanes(bucket, tag) | self.lanes(bucket, Tag::EMPTY) == 0
+    pub(super) fn changed(&self, bucket: usize) -> Slots {
+        Slots { bucket, lanes: self.lanes(bucket, tag::changed) }
     }
 
-    /// The rows of a bucket.
+    /// Whether a search that comes to a bucket goes on to the next one.
     #[inline]
-    pub(super) fn rows(&self, bucket: usize) -> impl Iterator<Item = &Row<K, S>> {
-        // SAFETY: the tag says that the row is initialized.
-        self.occupied(bucket).map(|slot| unsafe { &*self.row_at(slot) })
+    pub(super) fn passes(&self, bucket: usize, fingerprint: Fingerprint) -> bool {
+        self.lanes(bucket, |tags| tag::matching(tags, fingerprint) | tag::equal(tags, Tag::EMPTY)) == 0
     }
 
     /// The row in a slot.
@@ -267,14 +277,62 @@ impl<K, S> Buckets<K, S> {
     /// Puts a row into a slot.
     ///
     /// # Safety
-    /// The slot is one of this array, and holds no row.
+    /// The slot is one of this array, and holds no row. The tag is that of a row.
     #[inline]
     pub(super) unsafe fn put(&mut self, slot: Slot, tag: Tag, row: Row<K, S>) {
+        debug_assert!(tag.is_row());
         // SAFETY: by the contract; the row goes first, so that the tag never promises what is not there.
         unsafe {
             self.row_at(slot).write(row);
             self.tag_at(slot).write(tag);
         }
+        if tag.standing() != Standing::Stored {
+            self.note_change(slot.bucket);
+        }
+    }
+
+    /// Notes that the row in a slot changes.
+    ///
+    /// # Safety
+    /// The slot is one of this array, and holds a row.
+    #[inline]
+    pub(super) unsafe fn change(&mut self, slot: Slot) {
+        let tag = self.tag(slot).changed();
+        debug_assert!(tag.is_row());
+        // SAFETY: by the contract.
+        unsafe { self.tag_at(slot).write(tag) };
+        self.note_change(slot.bucket);
+    }
+
+    /// Notes that the row in a slot is as the snapshots have it.
+    ///
+    /// # Safety
+    /// The slot is one of this array, and holds a row.
+    #[inline]
+    pub(super) unsafe fn store(&mut self, slot: Slot) {
+        let tag = Tag::new(self.tag(slot).fingerprint(), Standing::Stored);
+        // SAFETY: by the contract.
+        unsafe { self.tag_at(slot).write(tag) };
+    }
+
+    #[inline]
+    fn note_change(&mut self, bucket: usize) {
+        debug_assert!(bucket < self.count);
+        let page = Self::page_of(bucket);
+        // SAFETY: there is a bit for every page, and `self` alone refers to its block.
+        unsafe { *self.changed_words().wrapping_add(page / 64) |= 1 << (page % 64) };
+    }
+
+    #[inline]
+    fn changed_words(&self) -> *mut u64 {
+        self.block.start().as_ptr().wrapping_add(self.count * Self::SHAPE.bytes).cast()
+    }
+
+    /// A bit per page: whether one of its rows has changed.
+    pub(super) fn changed_pages(&mut self) -> &mut [u64] {
+        // SAFETY: the block has a bit for every page behind its buckets, of zeroed memory that is aligned to a cache line
+        // there; without buckets the slice is empty. `self` alone refers to the block.
+        unsafe { std::slice::from_raw_parts_mut(self.changed_words(), self.pages().div_ceil(64)) }
     }
 
     /// Takes the row out of a slot, and leaves the tag `left` there.
@@ -294,9 +352,9 @@ impl<K, S> Buckets<K, S> {
     /// Puts a row in the first empty slot from its home on. There has to be one.
     #[inline]
     pub(super) fn append(&mut self, tag: Tag, row: Row<K, S>) {
-        let mut bucket = tag.home(self.count);
+        let mut bucket = tag.fingerprint().home(self.count);
         loop {
-            if let Some(slot) = self.matching(bucket, Tag::EMPTY).next() {
+            if let Some(slot) = self.vacant(bucket, Tag::EMPTY).next() {
                 // SAFETY: the slot is one of this array, and empty.
                 return unsafe { self.put(slot, tag, row) };
             }
@@ -322,25 +380,6 @@ impl<K, S> Buckets<K, S> {
         }
         arena.release(self.block);
     }
-}
-
-/// A bit for each of four tags that is `tag`, without branches.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn equal(tags: &[Tag; 4], tag: Tag) -> u32 {
-    use std::arch::x86_64::{_mm_castsi128_ps, _mm_cmpeq_epi32, _mm_loadu_si128, _mm_movemask_ps, _mm_set1_epi32};
-    // SAFETY: the instructions belong to the architecture, and sixteen bytes are read of a reference to as many.
-    unsafe {
-        let tags = _mm_loadu_si128(tags.as_ptr().cast());
-        _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(tags, _mm_set1_epi32(tag.0 as i32)))) as u32
-    }
-}
-
-/// A bit for each of four tags that is `tag`.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn equal(tags: &[Tag; 4], tag: Tag) -> u32 {
-    tags.iter().enumerate().fold(0, |lanes, (lane, other)| lanes | u32::from(*other == tag) << lane)
 }
 
 #[cfg(test)]

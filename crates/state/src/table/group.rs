@@ -18,11 +18,10 @@
 use highwater_core::KeyHash;
 
 use super::arena::Arena;
-use super::bucket::{Buckets, Row, Slot, Tag};
+use super::bucket::{Buckets, Row, Slot, Slots};
 use super::order::GoldenOrder;
-
-/// Slots per page, about: the unit of copy on write and of iteration.
-pub(super) const PAGE_SLOTS: usize = 64;
+use super::snapshot::Scope;
+use super::tag::{Fingerprint, Standing, Tag, about_home};
 
 /// Up to this many buckets a table doubles, and does not shrink.
 const SMALL: usize = 64;
@@ -37,7 +36,8 @@ pub(super) struct Group<K, S> {
 impl<K, S> Group<K, S> {
     /// Alignment that the arena has to provide.
     pub(super) const ALIGN: usize = Buckets::<K, S>::ALIGN;
-    const PAGE_BUCKETS: usize = PAGE_SLOTS.div_ceil(Buckets::<K, S>::LANES);
+    /// Slots per page, at most: the unit of copy on write and of iteration.
+    pub(super) const PAGE_SLOTS: usize = Buckets::<K, S>::PAGE_SLOTS;
 
     pub(super) fn new() -> Self {
         Group { buckets: Buckets::none(), len: 0, used: 0 }
@@ -56,38 +56,85 @@ impl<K, S> Group<K, S> {
     }
 
     pub(super) fn pages(&self) -> usize {
-        self.buckets.count().div_ceil(Self::PAGE_BUCKETS)
+        self.buckets.pages()
     }
 
-    pub(super) fn page_of(slot: Slot) -> usize {
-        slot.bucket / Self::PAGE_BUCKETS
-    }
-
-    /// The rows in a page.
     #[inline]
-    pub(super) fn page(&self, page: usize) -> impl Iterator<Item = &Row<K, S>> {
-        let end = ((page + 1) * Self::PAGE_BUCKETS).min(self.buckets.count());
-        (page * Self::PAGE_BUCKETS..end).flat_map(|bucket| self.buckets.rows(bucket))
+    pub(super) fn page_of(slot: Slot) -> usize {
+        Buckets::<K, S>::page_of(slot.bucket)
     }
 
     /// All rows.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Row<K, S>> {
-        GoldenOrder::new(self.pages()).flat_map(|page| self.page(page))
+        let slots = GoldenOrder::new(self.pages()).flat_map(|page| self.slots_of(page, Scope::Full));
+        // SAFETY: these slots hold a row.
+        slots.map(|slot| unsafe { self.buckets.row(slot) })
+    }
+
+    /// The buckets in a page.
+    pub(super) fn buckets_of(&self, page: usize) -> std::ops::Range<usize> {
+        self.buckets.page(page)
+    }
+
+    /// The slots of a page that hold a row of this scope.
+    #[inline]
+    pub(super) fn slots_of(&self, page: usize, scope: Scope) -> impl Iterator<Item = Slot> {
+        self.buckets.page(page).flat_map(move |bucket| self.slots_in(bucket, scope))
+    }
+
+    /// The slots of a bucket that hold a row of this scope.
+    #[inline]
+    pub(super) fn slots_in(&self, bucket: usize, scope: Scope) -> Slots {
+        match scope {
+            Scope::Full => self.buckets.occupied(bucket),
+            Scope::Changed => self.buckets.changed(bucket),
+        }
+    }
+
+    /// Passes the rows of this scope in a page to `f`. From then on they are as the snapshots have them.
+    #[inline]
+    pub(super) fn capture(&mut self, page: usize, scope: Scope, mut f: impl FnMut(&Row<K, S>)) {
+        for bucket in self.buckets.page(page) {
+            for slot in self.slots_in(bucket, scope) {
+                // SAFETY: the slot holds a row.
+                unsafe {
+                    f(self.buckets.row(slot));
+                    self.buckets.store(slot);
+                }
+            }
+        }
+    }
+
+    /// A bit per page: clear if all of its rows are as the snapshots have them. To be cleared by who captures the page.
+    pub(super) fn changed_pages(&mut self) -> &mut [u64] {
+        self.buckets.changed_pages()
+    }
+
+    /// The page in which the keys are whose hash is this part of all, in units of 2^-32; `None` if it is all of them.
+    pub(super) fn page_at(&self, part: u64) -> Option<usize> {
+        let bucket = ((u128::from(part) * self.buckets.count() as u128) >> 32) as usize;
+        (bucket < self.buckets.count()).then(|| Buckets::<K, S>::page_of(bucket))
+    }
+
+    /// The part of all hashes whose keys are in a page or before it: it stays true when the table is resized.
+    pub(super) fn part_through(&self, page: usize) -> u64 {
+        let (end, count) = (self.buckets.page(page).end as u128, self.buckets.count() as u128);
+        (end << 32).div_ceil(count) as u64
     }
 
     /// Asks for the memory in which `hash` is searched first.
     #[inline]
     pub(super) fn prefetch(&self, hash: KeyHash) {
-        self.buckets.prefetch(Tag::of(hash).home(self.buckets.count()));
+        self.buckets.prefetch(about_home(hash, self.buckets.count()));
     }
 
     /// Asks for the memory where the search goes on if the home of `hash`, which should have arrived, is full of
     /// others.
     #[inline]
     pub(super) fn prefetch_overflow(&self, hash: KeyHash) {
-        let tag = Tag::of(hash);
-        let home = tag.home(self.buckets.count());
-        if self.buckets.passes(home, tag) {
+        let fingerprint = Fingerprint::of(hash);
+        let home = fingerprint.home(self.buckets.count());
+        if self.buckets.passes(home, fingerprint) {
             self.buckets.prefetch(self.buckets.after(home));
         }
     }
@@ -98,32 +145,60 @@ impl<K, S> Group<K, S> {
     where
         K: Eq,
     {
-        let tag = Tag::of(hash);
-        let mut bucket = tag.home(self.buckets.count());
+        let fingerprint = Fingerprint::of(hash);
+        let mut bucket = fingerprint.home(self.buckets.count());
         loop {
-            for slot in self.buckets.matching(bucket, tag) {
-                // SAFETY: a slot with the tag of a row holds one.
-                if unsafe { self.buckets.row(slot) }.key == *key {
-                    return Some(slot);
-                }
+            if let Some(slot) = self.find_in(bucket, fingerprint, key) {
+                return Some(slot);
             }
-            if self.buckets.matching(bucket, Tag::EMPTY).next().is_some() {
+            if self.buckets.vacant(bucket, Tag::EMPTY).next().is_some() {
                 return None;
             }
             bucket = self.buckets.after(bucket);
         }
     }
 
+    #[inline]
+    fn find_in(&self, bucket: usize, fingerprint: Fingerprint, key: &K) -> Option<Slot>
+    where
+        K: Eq,
+    {
+        // SAFETY: a slot that matches the fingerprint of a row holds one.
+        self.buckets.matching(bucket, fingerprint).find(|slot| unsafe { self.buckets.row(*slot) }.key == *key)
+    }
+
     /// Where the row of a key that is not in the table goes, or `None` if the table has to be [resized](Self::resize)
     /// first.
     pub(super) fn vacancy(&self, hash: KeyHash) -> Option<Slot> {
-        let mut bucket = Tag::of(hash).home(self.buckets.count());
+        let mut bucket = Fingerprint::of(hash).home(self.buckets.count());
         loop {
-            if let Some(tombstone) = self.buckets.matching(bucket, Tag::TOMBSTONE).next() {
+            if let Some(tombstone) = self.buckets.vacant(bucket, Tag::TOMBSTONE).next() {
                 return Some(tombstone);
             }
-            if let Some(empty) = self.buckets.matching(bucket, Tag::EMPTY).next() {
+            if let Some(empty) = self.buckets.vacant(bucket, Tag::EMPTY).next() {
                 return (self.used() < self.slots() * 3 / 4).then_some(empty);
+            }
+            bucket = self.buckets.after(bucket);
+        }
+    }
+
+    /// Searches `key`, and on the same way where its row goes if it is not there: a table that [has
+    /// room](Self::has_room).
+    #[inline]
+    pub(super) fn find_or_vacancy(&self, hash: KeyHash, key: &K) -> Result<Slot, Slot>
+    where
+        K: Eq,
+    {
+        let fingerprint = Fingerprint::of(hash);
+        let mut bucket = fingerprint.home(self.buckets.count());
+        let mut tombstone = None;
+        loop {
+            if let Some(slot) = self.find_in(bucket, fingerprint, key) {
+                return Ok(slot);
+            }
+            tombstone = tombstone.or_else(|| self.buckets.vacant(bucket, Tag::TOMBSTONE).next());
+            if let Some(empty) = self.buckets.vacant(bucket, Tag::EMPTY).next() {
+                return Err(tombstone.unwrap_or(empty));
             }
             bucket = self.buckets.after(bucket);
         }
@@ -139,25 +214,53 @@ impl<K, S> Group<K, S> {
         unsafe { self.buckets.row(slot) }
     }
 
-    /// The state in a slot.
+    /// The row in a slot, of which the caller notes a [change](Self::note_change).
     ///
     /// # Safety
     /// As for [`row`](Self::row).
     #[inline]
-    pub(super) unsafe fn state_mut(&mut self, slot: Slot) -> &mut S {
+    pub(super) unsafe fn row_mut(&mut self, slot: Slot) -> &mut Row<K, S> {
         // SAFETY: by the contract.
-        unsafe { &mut self.buckets.row_mut(slot).state }
+        unsafe { self.buckets.row_mut(slot) }
+    }
+
+    /// Notes that the row in a slot changes.
+    ///
+    /// # Safety
+    /// As for [`row`](Self::row).
+    #[inline]
+    pub(super) unsafe fn note_change(&mut self, slot: Slot) {
+        // SAFETY: by the contract.
+        unsafe { self.buckets.change(slot) };
+    }
+
+    /// Whether no snapshot has the row in a slot, one that was found or inserted.
+    pub(super) fn is_fresh(&self, slot: Slot) -> bool {
+        self.buckets.tag(slot).standing() == Standing::Fresh
     }
 
     /// Inserts a row.
     ///
     /// # Safety
     /// The slot is the [vacancy](Self::vacancy) for the hash, and the table did not change since.
-    pub(super) unsafe fn insert(&mut self, slot: Slot, hash: KeyHash, row: Row<K, S>) {
+    #[inline]
+    pub(super) unsafe fn insert(&mut self, slot: Slot, hash: KeyHash, standing: Standing, row: Row<K, S>) {
         self.len += 1;
         self.used += u32::from(self.buckets.tag(slot) == Tag::EMPTY);
         // SAFETY: by the contract, the slot is of this table and holds no row.
-        unsafe { self.buckets.put(slot, Tag::of(hash), row) };
+        unsafe { self.buckets.put(slot, Tag::new(Fingerprint::of(hash), standing), row) };
+    }
+
+    /// Puts the row that a snapshot has in the place of the one in a slot, of the same key.
+    ///
+    /// # Safety
+    /// As for [`row`](Self::row).
+    pub(super) unsafe fn restore(&mut self, slot: Slot, row: Row<K, S>) {
+        // SAFETY: by the contract.
+        unsafe {
+            self.buckets.store(slot);
+            *self.buckets.row_mut(slot) = row;
+        }
     }
 
     /// Removes the row in a slot.
@@ -166,7 +269,7 @@ impl<K, S> Group<K, S> {
     /// As for [`row`](Self::row).
     pub(super) unsafe fn remove(&mut self, slot: Slot) {
         // Nothing has overflowed from a bucket with an empty lane, so another one makes no search end too early.
-        let has_empty = self.buckets.matching(slot.bucket, Tag::EMPTY).next().is_some();
+        let has_empty = self.buckets.vacant(slot.bucket, Tag::EMPTY).next().is_some();
         self.len -= 1;
         self.used -= u32::from(has_empty);
         // SAFETY: by the contract, the slot holds a row. It is dropped here, last, because that may run code of the
@@ -185,7 +288,8 @@ impl<K, S> Group<K, S> {
         self.used() + rows <= self.slots() * 3 / 4
     }
 
-    /// Moves all rows to new buckets, as many as are good for `rows` rows in all, and leaves tombstones behind.
+    /// Moves all rows to new buckets, as many as are good for `rows` rows in all, and leaves tombstones behind. What has
+    /// changed is still so.
     ///
     /// `phase`, from 0 to 31, spreads the moments at which the groups of a subtask grow, which with evenly distributed
     /// keys would else be nearly the same one.
@@ -229,13 +333,21 @@ mod tests {
         /// Checks the invariants at the head of this module, for the rows that `hash` is of.
         pub(in super::super) fn assert_invariants(&self, hash: impl Fn(&K) -> KeyHash) {
             let count_of =
-                |tag| (0..self.buckets.count()).map(|bucket| self.buckets.matching(bucket, tag).count()).sum::<usize>();
+                |tag| (0..self.buckets.count()).map(|bucket| self.buckets.vacant(bucket, tag).count()).sum::<usize>();
             let (empty, tombstones) = (count_of(Tag::EMPTY), count_of(Tag::TOMBSTONE));
             assert_eq!(self.used(), self.slots() - empty);
             assert_eq!(self.len(), self.slots() - empty - tombstones);
             assert!(self.slots() == 0 || empty > 0);
             assert_eq!(self.rows().count(), self.len());
             assert!(self.rows().all(|row| self.find(hash(&row.key), &row.key).is_some()));
+        }
+
+        /// Checks that no row has changed in a page whose bit is clear.
+        pub(in super::super) fn assert_changes_are_noted(&mut self) {
+            for page in 0..self.pages() {
+                let has_changed = self.slots_of(page, Scope::Changed).next().is_some();
+                assert!(!has_changed || self.changed_pages()[page / 64] >> (page % 64) & 1 == 1, "page {page}");
+            }
         }
     }
 

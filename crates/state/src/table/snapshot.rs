@@ -1,38 +1,68 @@
-//! Copy on write: the content of the tables at one moment, encoded while they go on changing.
+//! Copy on write: the content of the tables at one moment, or what has changed of it, encoded while they go on changing.
 //!
-//! A table is cut in pages of 64 slots. When a snapshot begins, no page of it is captured. A page is captured, that
-//! is all its rows are encoded, right before the first change to one of its slots, or when the sweep that runs
-//! between two batches comes to it, whichever is first. A table that has to be resized is captured as a whole before.
+//! A table is cut in pages of about 64 slots. When a snapshot begins, no page of it is captured. A page is captured, that
+//! is its rows are encoded, right before the first change to one of its slots, or when the sweep that runs between two
+//! batches comes to it, whichever is first. A table that has to be resized is captured as a whole before.
+//!
+//! For a snapshot of changes, pages without any count as captured from the start, and of the others only the rows with
+//! changes are encoded. What is captured counts as stored: from then on a change is one for the next snapshot. The bits
+//! that say which pages have changes are taken over at the begin, so the two snapshots never mix.
 //!
 //! Invariants:
-//! * every page that existed when the snapshot began is captured exactly once, and unchanged until then: so what
-//!   comes out is exactly the content at that moment;
-//! * a table keeps its pages (it is neither moved nor resized) while one of them is not captured.
+//! * every page that existed when the snapshot began is captured at most once, and unchanged until then; those not
+//!   captured in the end have nothing that is asked for: so what comes out is exactly the content at that moment;
+//! * a table keeps its pages (it is neither moved nor resized) while one of them is not captured;
+//! * a row is as the snapshots have it, or flagged, or in a page that is not captured.
 
 use highwater_core::KeyGroup;
 
-use super::bucket::Slot;
-use super::group::{Group, PAGE_SLOTS};
+use super::group::Group;
 use super::order::GoldenOrder;
+use super::removals::Removals;
 use crate::{Key, KeyedState};
 
 /// A chunk is closed at the end of the page in which it reaches this size.
-const CHUNK_BYTES: usize = 256 << 10;
+pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
-/// Encoded rows of one key group.
-struct Chunk {
-    group: usize,
-    rows: u64,
-    bytes: Vec<u8>,
+/// How much of a key group a snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every row.
+    Full,
+    /// What changed since the snapshot before this one began.
+    Changed,
+}
+
+/// What a chunk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkKind {
+    /// Keys with their states: the key's encoding, then the state's.
+    Rows,
+    /// Keys alone, of rows that are gone: the key's encoding, or a zero byte if that is empty.
+    Removed,
+}
+
+/// A piece of a snapshot: entries of one key group, one after the other.
+#[derive(Debug)]
+pub struct Chunk {
+    /// The key group of all of its keys.
+    pub group: KeyGroup,
+    /// What the entries are.
+    pub kind: ChunkKind,
+    /// How many they are, never none.
+    pub entries: u64,
+    /// The entries. The memory can be [given back](super::KeyGroupTables::recycle).
+    pub bytes: Vec<u8>,
 }
 
 /// How far one table is.
 struct Capture {
+    scope: Scope,
     /// Where its bits begin in [`Snapshot::captured`].
     first_word: usize,
     /// How many pages are not captured.
     pages_left: usize,
-    /// How many rows it has that are not captured.
+    /// How many rows it had that are not captured.
     rows_left: usize,
     /// The chunk being filled.
     rows: u64,
@@ -46,6 +76,8 @@ pub(super) struct Snapshot {
     captured: Vec<u64>,
     /// What the sweep has still to visit: the pages of this table, then all later tables.
     sweep: (usize, GoldenOrder),
+    /// Number of the first table's key group.
+    start: u32,
     closed: Vec<Chunk>,
     spare: Spare,
 }
@@ -67,20 +99,20 @@ impl Spare {
 }
 
 impl Snapshot {
-    /// Marks the moment.
-    pub(super) fn begin<K: Key, S: KeyedState>(groups: &[Group<K, S>], spare: Spare) -> Self {
-        let mut words = 0;
-        let captures = groups
-            .iter()
-            .map(|group| {
-                let first_word = words;
-                let pages_left = if group.len() == 0 { 0 } else { group.pages() };
-                words += pages_left.div_ceil(64);
-                Capture { first_word, pages_left, rows_left: group.len(), rows: 0, bytes: Vec::new() }
-            })
-            .collect();
+    /// Marks the moment: takes over what was noted of changes.
+    pub(super) fn begin<K: Key, S: KeyedState>(
+        groups: &mut [Group<K, S>],
+        start: u32,
+        scopes: &[Scope],
+        removals: &mut Removals,
+        spare: Spare,
+    ) -> Self {
+        let (mut captured, mut closed) = (Vec::new(), Vec::new());
+        removals.drain(start, scopes, &mut closed);
+        let capture = |(group, scope): (&mut Group<K, S>, &Scope)| Capture::begin(group, *scope, &mut captured);
+        let captures = groups.iter_mut().zip(scopes).map(capture).collect();
         let sweep = (0, GoldenOrder::new(groups.first().map_or(0, Group::pages)));
-        Snapshot { captures, captured: vec![0; words], sweep, closed: Vec::new(), spare }
+        Snapshot { captures, captured, sweep, start, closed, spare }
     }
 
     /// Memory to keep for the next snapshot.
@@ -88,16 +120,16 @@ impl Snapshot {
         &mut self.spare
     }
 
-    /// To be called before a slot of table `index` changes.
+    /// To be called before a slot in this page of table `index` changes.
     #[inline]
-    pub(super) fn before_change<K: Key, S: KeyedState>(&mut self, index: usize, group: &Group<K, S>, slot: Slot) {
+    pub(super) fn before_change<K: Key, S: KeyedState>(&mut self, index: usize, group: &mut Group<K, S>, page: usize) {
         if self.captures[index].pages_left > 0 {
-            self.capture(index, group, Group::<K, S>::page_of(slot));
+            self.capture(index, group, page);
         }
     }
 
     /// To be called before table `index` is resized.
-    pub(super) fn before_resize<K: Key, S: KeyedState>(&mut self, index: usize, group: &Group<K, S>) {
+    pub(super) fn before_resize<K: Key, S: KeyedState>(&mut self, index: usize, group: &mut Group<K, S>) {
         if self.captures[index].pages_left > 0 {
             for page in GoldenOrder::new(group.pages()) {
                 self.capture(index, group, page);
@@ -106,7 +138,7 @@ impl Snapshot {
     }
 
     /// Visits pages until those captured have `budget` slots, and returns whether none is left.
-    pub(super) fn sweep<K: Key, S: KeyedState>(&mut self, groups: &[Group<K, S>], budget: usize) -> bool {
+    pub(super) fn sweep<K: Key, S: KeyedState>(&mut self, groups: &mut [Group<K, S>], budget: usize) -> bool {
         let mut budget = budget;
         while self.sweep.0 < groups.len() {
             let index = self.sweep.0;
@@ -116,7 +148,7 @@ impl Snapshot {
                 }
                 let page = self.sweep.1.next().expect("a page that is not captured was not visited");
                 // Passing over a captured page is not free either.
-                let cost = if self.capture(index, &groups[index], page) { PAGE_SLOTS } else { 1 };
+                let cost = if self.capture(index, &mut groups[index], page) { Group::<K, S>::PAGE_SLOTS } else { 1 };
                 budget = budget.saturating_sub(cost);
             }
             self.sweep = (index + 1, GoldenOrder::new(groups.get(index + 1).map_or(0, Group::pages)));
@@ -125,15 +157,13 @@ impl Snapshot {
     }
 
     /// Hands out the chunks that are closed.
-    pub(super) fn drain(&mut self, start: u32, emit: &mut dyn FnMut(KeyGroup, u64, Vec<u8>)) {
-        for chunk in self.closed.drain(..) {
-            emit(KeyGroup((start as usize + chunk.group) as u16), chunk.rows, chunk.bytes);
-        }
+    pub(super) fn drain(&mut self, emit: &mut dyn FnMut(Chunk)) {
+        self.closed.drain(..).for_each(emit);
     }
 
     /// Captures a page unless it is; returns whether it was not.
     #[inline]
-    fn capture<K: Key, S: KeyedState>(&mut self, index: usize, group: &Group<K, S>, page: usize) -> bool {
+    fn capture<K: Key, S: KeyedState>(&mut self, index: usize, group: &mut Group<K, S>, page: usize) -> bool {
         let word = &mut self.captured[self.captures[index].first_word + page / 64];
         let bit = 1 << (page % 64);
         if *word & bit != 0 {
@@ -145,28 +175,55 @@ impl Snapshot {
     }
 
     #[inline(never)]
-    fn encode<K: Key, S: KeyedState>(&mut self, index: usize, group: &Group<K, S>, page: usize) {
+    fn encode<K: Key, S: KeyedState>(&mut self, index: usize, group: &mut Group<K, S>, page: usize) {
         let capture = &mut self.captures[index];
         if capture.bytes.capacity() == 0 {
-            // What the rest of the table takes if nothing of a row is on the heap.
-            let estimate = capture.rows_left * (size_of::<K>() + size_of::<S>());
-            if estimate >= CHUNK_BYTES {
-                capture.bytes = self.spare.0.pop().unwrap_or_default();
-            }
-            capture.bytes.reserve(estimate.min(CHUNK_BYTES + PAGE_SLOTS * (size_of::<K>() + size_of::<S>())));
+            capture.reserve(group, page, &mut self.spare);
         }
         let mut rows = 0;
-        for row in group.page(page) {
+        group.capture(page, capture.scope, |row| {
             row.key.encode(&mut capture.bytes);
             row.state.encode(&mut capture.bytes);
             rows += 1;
-        }
+        });
         capture.rows += rows as u64;
         capture.rows_left -= rows;
         capture.pages_left -= 1;
         if (capture.pages_left == 0 && capture.rows > 0) || capture.bytes.len() >= CHUNK_BYTES {
-            let (rows, bytes) = (std::mem::take(&mut capture.rows), std::mem::take(&mut capture.bytes));
-            self.closed.push(Chunk { group: index, rows, bytes });
+            let (entries, bytes) = (std::mem::take(&mut capture.rows), std::mem::take(&mut capture.bytes));
+            let group = KeyGroup((self.start as usize + index) as u16);
+            self.closed.push(Chunk { group, kind: ChunkKind::Rows, entries, bytes });
         }
+    }
+}
+
+impl Capture {
+    /// Marks the moment for one table, whose bits are appended to `captured`.
+    fn begin<K: Key, S: KeyedState>(group: &mut Group<K, S>, scope: Scope, captured: &mut Vec<u64>) -> Self {
+        let first_word = captured.len();
+        captured.extend(group.changed_pages().iter_mut().map(|changed| match (scope, std::mem::take(changed)) {
+            (Scope::Full, _) => 0,
+            (Scope::Changed, changed) => !changed,
+        }));
+        let pages_left = match scope {
+            _ if group.len() == 0 => 0,
+            Scope::Full => group.pages(),
+            Scope::Changed => captured[first_word..].iter().map(|word| word.count_zeros() as usize).sum(),
+        };
+        Capture { scope, first_word, pages_left, rows_left: group.len(), rows: 0, bytes: Vec::new() }
+    }
+
+    /// Gets memory for the chunk that begins with a page: for what is left of the table if nothing is on the heap.
+    fn reserve<K: Key, S: KeyedState>(&mut self, group: &Group<K, S>, page: usize, spare: &mut Spare) {
+        let rows = match self.scope {
+            Scope::Full => self.rows_left,
+            // Taken that the other pages have as many.
+            Scope::Changed => self.rows_left.min(group.slots_of(page, self.scope).count() * self.pages_left),
+        };
+        let row = size_of::<K>() + size_of::<S>();
+        if rows * row >= CHUNK_BYTES {
+            self.bytes = spare.0.pop().unwrap_or_default();
+        }
+        self.bytes.reserve((rows * row).min(CHUNK_BYTES + Group::<K, S>::PAGE_SLOTS * row));
     }
 }

@@ -1,9 +1,10 @@
 //! What the tables promise, one promise a test; `model` compares them with a map of the standard library.
 
+mod changes;
 mod model;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use highwater_core::{KeyGroup, KeyHash, MaxParallelism, Parallelism, SubtaskInde
 
 use super::*;
 use crate::schema::NamedState;
-use crate::{Data, MapState, Plain, ValueState};
+use crate::{Data, DecodeError, MapState, Plain, ValueState};
 
 #[derive(KeyedState)]
 struct Count {
@@ -35,28 +36,41 @@ fn content<K: Key, S: KeyedState>(tables: &KeyGroupTables<K, S>) -> BTreeSet<Vec
     tables.iter().map(|(_, key, state)| encoded(key, state)).collect()
 }
 
-/// What a snapshot has emitted, put back together.
-struct Emitted(BTreeMap<u16, (u64, Vec<u8>)>);
+/// What a snapshot has emitted.
+#[derive(Default)]
+struct Emitted(Vec<Chunk>);
 
 impl Emitted {
-    fn new() -> Self {
-        Emitted(BTreeMap::new())
-    }
-
-    fn add(&mut self, group: KeyGroup, entries: u64, bytes: &[u8]) {
-        assert!(entries > 0 && !bytes.is_empty(), "an empty chunk");
-        let (all_entries, all_bytes) = self.0.entry(group.0).or_default();
-        *all_entries += entries;
-        all_bytes.extend_from_slice(bytes);
+    fn add(&mut self, chunk: Chunk) {
+        assert!(chunk.entries > 0 && !chunk.bytes.is_empty(), "an empty chunk");
+        let rows_are_out = self.0.iter().any(|other| other.group == chunk.group && other.kind == ChunkKind::Rows);
+        assert!(chunk.kind == ChunkKind::Rows || !rows_are_out, "removed keys come first");
+        self.0.push(chunk);
     }
 
     fn advance<K: Key, S: KeyedState>(&mut self, tables: &mut KeyGroupTables<K, S>, budget: usize) -> bool {
-        tables.advance_snapshot(budget, &mut |group, entries, bytes| self.add(group, entries, &bytes))
+        tables.advance_snapshot(budget, &mut |chunk| self.add(chunk))
     }
 
+    /// All that is left of the snapshot in progress.
+    fn rest<K: Key, S: KeyedState>(tables: &mut KeyGroupTables<K, S>) -> Self {
+        let mut emitted = Emitted::default();
+        assert!(emitted.advance(tables, usize::MAX));
+        emitted
+    }
+
+    fn of_kind(&self, kind: ChunkKind) -> impl Iterator<Item = &Chunk> {
+        self.0.iter().filter(move |chunk| chunk.kind == kind)
+    }
+
+    fn entries(&self, kind: ChunkKind) -> u64 {
+        self.of_kind(kind).map(|chunk| chunk.entries).sum()
+    }
+
+    /// The rows, without those of other snapshots.
     fn content<K: Key, S: KeyedState>(&self) -> BTreeSet<Vec<u8>> {
         let mut content = BTreeSet::new();
-        for (entries, bytes) in self.0.values() {
+        for Chunk { entries, bytes, .. } in self.of_kind(ChunkKind::Rows) {
             let mut rest = &bytes[..];
             for _ in 0..*entries {
                 let (key, state) = (K::decode(&mut rest).unwrap(), S::decode(&mut rest).unwrap());
@@ -65,6 +79,12 @@ impl Emitted {
             assert!(rest.is_empty());
         }
         content
+    }
+
+    fn load_into<K: Key, S: KeyedState>(&self, tables: &mut KeyGroupTables<K, S>) {
+        for Chunk { group, kind, entries, bytes } in &self.0 {
+            assert_eq!(tables.load(*group, *kind, bytes), Ok(*entries));
+        }
     }
 }
 
@@ -104,8 +124,8 @@ fn every_row_is_dropped_once() {
         tables.with(key.key_hash(), key, Shared::clear);
     }
     assert_eq!((Arc::strong_count(&state), Arc::strong_count(&keys[0])), (2_001, 1));
-    tables.begin_snapshot();
-    tables.advance_snapshot(500, &mut |_, _, _| ());
+    tables.begin_snapshot(|_| Scope::Full);
+    tables.advance_snapshot(500, &mut |_| ());
     drop(tables);
     assert_eq!(Arc::strong_count(&state), 1);
     assert!(keys.iter().all(|key| Arc::strong_count(key) == 1));
@@ -118,7 +138,7 @@ fn a_panic_leaves_the_tables_usable() {
     let hashes: Vec<KeyHash> = keys.iter().map(Data::key_hash).collect();
     let state = Arc::new(0);
     let mut tables = KeyGroupTables::<Arc<u64>, Shared>::new(max, range);
-    tables.begin_snapshot();
+    tables.begin_snapshot(|_| Scope::Full);
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         tables.for_each(&keys, &hashes, |i, place| {
             place.value.set(state.clone());
@@ -210,8 +230,8 @@ fn filled(groups: u32, keys: std::ops::Range<u64>) -> KeyGroupTables<u64, Plain<
 fn a_snapshot_has_nothing_of_later() {
     let mut tables = filled(4, 0..2_000);
     let before = content(&tables);
-    tables.begin_snapshot();
-    let mut emitted = Emitted::new();
+    tables.begin_snapshot(|_| Scope::Full);
+    let mut emitted = Emitted::default();
     assert!(!emitted.advance(&mut tables, 300));
     // Changes of rows that are swept and that are not, insertions, and growth of every table.
     for key in 0..20_000u64 {
@@ -219,18 +239,17 @@ fn a_snapshot_has_nothing_of_later() {
     }
     assert!(emitted.advance(&mut tables, usize::MAX));
     assert!(emitted.content::<u64, Plain<u64>>() == before);
-    tables.begin_snapshot();
-    let mut emitted = Emitted::new();
-    assert!(emitted.advance(&mut tables, usize::MAX));
+    tables.begin_snapshot(|_| Scope::Full);
+    let emitted = Emitted::rest(&mut tables);
     assert!(emitted.content::<u64, Plain<u64>>() == content(&tables));
 }
 
 #[test]
 fn a_snapshot_comes_in_steps_and_chunks() {
     let mut tables = filled(1, 0..60_000);
-    tables.begin_snapshot();
+    tables.begin_snapshot(|_| Scope::Full);
     let (mut steps, mut sizes) = (1, Vec::new());
-    while !tables.advance_snapshot(1_000, &mut |_, _, bytes| sizes.push(bytes.len())) {
+    while !tables.advance_snapshot(1_000, &mut |chunk| sizes.push(chunk.bytes.len())) {
         steps += 1;
     }
     assert!((60..150).contains(&steps), "{steps} steps");
@@ -242,24 +261,23 @@ fn a_snapshot_comes_in_steps_and_chunks() {
 #[should_panic(expected = "finished or aborted first")]
 fn snapshots_do_not_overlap() {
     let mut tables = filled(1, 0..1);
-    tables.begin_snapshot();
-    tables.begin_snapshot();
+    tables.begin_snapshot(|_| Scope::Full);
+    tables.begin_snapshot(|_| Scope::Full);
 }
 
 #[test]
 fn rows_move_with_their_key_groups() {
     let mut tables = filled(128, 0..10_000);
-    tables.begin_snapshot();
-    let mut emitted = Emitted::new();
-    assert!(emitted.advance(&mut tables, usize::MAX));
+    tables.begin_snapshot(|_| Scope::Full);
+    let emitted = Emitted::rest(&mut tables);
     for parallelism in [1, 3, 128] {
         let parallelism = Parallelism::new(parallelism).unwrap();
         let mut restored = BTreeSet::new();
         for subtask in 0..parallelism.count() {
             let range = tables.max.range_of(SubtaskIndex(subtask), parallelism);
             let mut part = KeyGroupTables::<u64, Plain<u64>>::new(tables.max, range);
-            for (group, (entries, bytes)) in emitted.0.iter().filter(|(group, _)| range.contains(KeyGroup(**group))) {
-                assert_eq!(part.load(KeyGroup(*group), bytes), Ok(*entries));
+            for Chunk { group, kind, entries, bytes } in emitted.0.iter().filter(|chunk| range.contains(chunk.group)) {
+                assert_eq!(part.load(*group, *kind, bytes), Ok(*entries));
             }
             restored.append(&mut content(&part));
         }
@@ -269,23 +287,33 @@ fn rows_move_with_their_key_groups() {
 
 #[test]
 fn what_does_not_belong_is_not_loaded() {
+    use ChunkKind::{Removed, Rows};
     let (max, range) = all(16);
     let entry = encoded(&5u64, &Plain(6u64));
     let group = 5u64.key_hash().key_group(max);
     let other = KeyGroup((group.0 + 1) % 16);
     let mut tables = KeyGroupTables::<u64, Plain<u64>>::new(max, range);
     assert!(
-        matches!(tables.load(other, &entry), Err(DecodeError::Invalid { found, .. }) if found == u64::from(group.0))
+        matches!(tables.load(other, Rows, &entry), Err(DecodeError::Invalid { found, .. }) if found == u64::from(group.0))
     );
     for len in 1..entry.len() {
-        assert!(matches!(tables.load(group, &entry[..len]), Err(DecodeError::CutOff { .. })), "{len}");
+        assert!(matches!(tables.load(group, Rows, &entry[..len]), Err(DecodeError::CutOff { .. })), "{len}");
     }
     assert!(tables.is_empty());
-    assert_eq!(tables.load(group, &entry), Ok(1));
-    assert!(matches!(tables.load(group, &entry), Err(DecodeError::Duplicate { .. })));
+    let twice = [&entry[..], &entry].concat();
+    assert!(matches!(tables.load(group, Rows, &twice), Err(DecodeError::Duplicate { .. })));
+    let key = &entry[..8];
+    assert!(
+        matches!(tables.load(other, Removed, key), Err(DecodeError::Invalid { found, .. }) if found == u64::from(group.0))
+    );
+    for len in 1..key.len() {
+        assert!(matches!(tables.load(group, Removed, &key[..len]), Err(DecodeError::CutOff { .. })), "{len}");
+    }
     // Entries without bytes never use up the input.
     let mut tables = KeyGroupTables::<(), Plain<()>>::new(max, range);
-    assert!(matches!(tables.load(().key_hash().key_group(max), &[1]), Err(DecodeError::Invalid { .. })));
+    for kind in [Rows, Removed] {
+        assert!(matches!(tables.load(().key_hash().key_group(max), kind, &[1]), Err(DecodeError::Invalid { .. })));
+    }
 }
 
 #[test]
@@ -315,9 +343,9 @@ fn groups_without_rows_cost_next_to_nothing() {
         tables.with(key.key_hash(), &key, |state| state.pages.update("key".into(), |hits| *hits = key));
     }
     assert!(tables.allocated_bytes() < 33 * max.count() as usize);
-    tables.begin_snapshot();
+    tables.begin_snapshot(|_| Scope::Full);
     let mut chunks = 0;
-    assert!(tables.advance_snapshot(10_000, &mut |_, _, _| chunks += 1));
+    assert!(tables.advance_snapshot(10_000, &mut |_| chunks += 1));
     assert_eq!(chunks, 10);
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use highwater_core::KeyHash;
+use highwater_core::{KeyGroup, KeyHash};
 
-use super::super::KeyGroupTables;
+use super::super::group::Group;
+use super::super::{Chunk, KeyGroupTables, Scope};
 use super::{Emitted, all, content, encoded, set_value, value};
-use crate::{Data, Key, KeyedState, ListState, ValueState};
+use crate::data::Width;
+use crate::{Data, DecodeError, Key, KeyedState, ListState, Schema, ValueState};
 
 /// SplitMix64: the tests draw from it, so that a seed is a case.
 struct Random(u64);
@@ -21,33 +23,74 @@ impl Random {
     }
 }
 
-/// Random batches, single changes, look-ups and snapshots on tables, and the same on a map.
+/// A snapshot in progress.
+struct Copying {
+    /// The content when it began.
+    rows: BTreeMap<u64, u64>,
+    /// The key groups of which it holds only what changed.
+    changed: BTreeSet<KeyGroup>,
+    emitted: Emitted,
+}
+
+/// The snapshots that were finished: of each key group the last full one and those of changes after it.
+#[derive(Default)]
+struct History(BTreeMap<KeyGroup, Vec<Chunk>>);
+
+impl History {
+    fn add(&mut self, snapshot: Copying) {
+        self.0.retain(|group, _| snapshot.changed.contains(group));
+        for chunk in snapshot.emitted.0 {
+            self.0.entry(chunk.group).or_default().push(chunk);
+        }
+    }
+
+    fn replay<K: Key, S: KeyedState>(&self, tables: &mut KeyGroupTables<K, S>) {
+        for Chunk { group, kind, entries, bytes } in self.0.values().flatten() {
+            assert_eq!(tables.load(*group, *kind, bytes), Ok(*entries));
+        }
+    }
+}
+
+/// Random batches, single changes, sweeps, look-ups and snapshots on tables, and the same on a map.
 struct Model<K: Key, S: KeyedState> {
     tables: KeyGroupTables<K, S>,
     rows: BTreeMap<u64, u64>,
     random: Random,
     key: fn(u64) -> K,
-    hash: fn(u64, &K) -> KeyHash,
+    id: fn(&K) -> u64,
     get: fn(&S) -> u64,
     set: fn(&mut S, u64),
-    /// The content when the snapshot in progress began, and what it has emitted.
-    snapshot: Option<(BTreeSet<Vec<u8>>, Emitted)>,
+    snapshot: Option<Copying>,
+    history: History,
+    /// Whether the snapshot before was aborted, so that the next one is full.
+    is_aborted: bool,
     snapshots: usize,
+    restores: usize,
 }
 
 impl<K: Key, S: KeyedState> Model<K, S> {
-    fn new(seed: u64, groups: u32, key: fn(u64) -> K, get: fn(&S) -> u64, set: fn(&mut S, u64)) -> Self {
+    fn new(
+        seed: u64,
+        groups: u32,
+        key: fn(u64) -> K,
+        id: fn(&K) -> u64,
+        get: fn(&S) -> u64,
+        set: fn(&mut S, u64),
+    ) -> Self {
         let (max, range) = all(groups);
         Model {
             tables: KeyGroupTables::new(max, range),
             rows: BTreeMap::new(),
             random: Random(seed),
             key,
-            hash: |_, key| key.key_hash(),
+            id,
             get,
             set,
             snapshot: None,
+            history: History::default(),
+            is_aborted: false,
             snapshots: 0,
+            restores: 0,
         }
     }
 
@@ -55,7 +98,7 @@ impl<K: Key, S: KeyedState> Model<K, S> {
     fn batch(&mut self, keys: u64, len: u64) {
         let ids: Vec<u64> = (0..self.random.below(len)).map(|_| self.random.below(keys)).collect();
         let batch: Vec<K> = ids.iter().map(|id| (self.key)(*id)).collect();
-        let hashes: Vec<KeyHash> = ids.iter().zip(&batch).map(|(id, key)| (self.hash)(*id, key)).collect();
+        let hashes: Vec<KeyHash> = batch.iter().map(Data::key_hash).collect();
         let added: Vec<u64> = ids.iter().map(|_| self.random.below(5)).collect();
         let (get, set, rows) = (self.get, self.set, &mut self.rows);
         let mut next = 0;
@@ -79,7 +122,7 @@ impl<K: Key, S: KeyedState> Model<K, S> {
     fn single(&mut self, keys: u64) {
         let id = self.random.below(keys);
         let key = (self.key)(id);
-        let hash = (self.hash)(id, &key);
+        let hash = key.key_hash();
         let before = self.rows.get(&id).copied().unwrap_or(0);
         assert_eq!(self.tables.get(hash, &key).map_or(0, self.get), before);
         let after = self.random.below(3);
@@ -92,33 +135,85 @@ impl<K: Key, S: KeyedState> Model<K, S> {
         assert_eq!(self.tables.get(hash, &key).map_or(0, self.get), after);
     }
 
+    /// Of the rows that are visited, some are cleared and some changed.
+    fn sweep(&mut self) {
+        let (get, set, id, rows) = (self.get, self.set, self.id, &mut self.rows);
+        let (budget, luck) = (self.random.below(2_000) as usize, self.random.below(9) + 2);
+        self.tables.sweep_rows(budget, |key, state| {
+            let (id, before) = (id(key), get(state));
+            assert_eq!(rows.get(&id), Some(&before), "key {id}");
+            let after = match (id + before) % luck {
+                0 => 0,
+                1 => before + 1,
+                _ => return false,
+            };
+            set(state, after);
+            if after == 0 {
+                rows.remove(&id)
+            } else {
+                rows.insert(id, after)
+            };
+            true
+        });
+    }
+
     fn snapshot(&mut self) {
-        let Some((expected, emitted)) = &mut self.snapshot else {
+        let Some(mut snapshot) = self.snapshot.take() else {
             if self.random.below(3) == 0 {
-                self.tables.begin_snapshot();
-                self.snapshot = Some((self.expected(), Emitted::new()));
+                self.begin_snapshot();
             }
             return;
         };
         assert!(self.tables.snapshot_in_progress());
-        if self.random.below(20) == 0 {
+        if self.random.below(12) == 0 {
             self.tables.abort_snapshot();
-            self.snapshot = None;
-        } else if emitted.advance(&mut self.tables, self.random.0 as usize % 500) {
-            assert!(emitted.content::<K, S>() == *expected, "the snapshot is not the content when it began");
-            self.snapshot = None;
-            self.snapshots += 1;
+            self.is_aborted = true;
+        } else if snapshot.emitted.advance(&mut self.tables, self.random.0 as usize % 500) {
+            self.end_snapshot(snapshot);
+        } else {
+            self.snapshot = Some(snapshot);
         }
         assert_eq!(self.tables.snapshot_in_progress(), self.snapshot.is_some());
     }
 
-    fn expected(&self) -> BTreeSet<Vec<u8>> {
+    /// Sometimes all of one scope, sometimes a mix.
+    fn begin_snapshot(&mut self) {
+        let full = [0, 1, 2, 10][self.random.below(4) as usize];
+        let mut changed = BTreeSet::new();
+        self.tables.begin_snapshot(|group| {
+            if self.random.below(10) < full {
+                return Scope::Full;
+            }
+            changed.insert(group);
+            Scope::Changed
+        });
+        if std::mem::take(&mut self.is_aborted) {
+            changed.clear();
+        }
+        self.snapshot = Some(Copying { rows: self.rows.clone(), changed, emitted: Emitted::default() });
+    }
+
+    /// What the history replays is the content when the snapshot began; sometimes the run goes on from there.
+    fn end_snapshot(&mut self, snapshot: Copying) {
+        let rows = snapshot.rows.clone();
+        self.history.add(snapshot);
+        let mut replayed = KeyGroupTables::new(self.tables.max, self.tables.range);
+        self.history.replay(&mut replayed);
+        assert!(content(&replayed) == self.expected(&rows), "the snapshots are not the content when the last began");
+        self.snapshots += 1;
+        if self.random.below(6) == 0 {
+            (self.tables, self.rows) = (replayed, rows);
+            self.restores += 1;
+        }
+    }
+
+    fn expected(&self, rows: &BTreeMap<u64, u64>) -> BTreeSet<Vec<u8>> {
         let row = |(id, value): (&u64, &u64)| {
             let mut state = S::default();
             (self.set)(&mut state, *value);
             encoded(&(self.key)(*id), &state)
         };
-        self.rows.iter().map(row).collect()
+        rows.iter().map(row).collect()
     }
 
     /// The number of keys in use swells and shrinks, so that tables grow, fill with tombstones, and shrink.
@@ -127,21 +222,27 @@ impl<K: Key, S: KeyedState> Model<K, S> {
             let keys = [10, 3_000, 40, 800, 9_000, 3][(step / 20 % 6) as usize];
             self.batch(keys, 700);
             self.single(keys);
+            if self.random.below(4) == 0 {
+                self.sweep();
+            }
             self.snapshot();
             assert_eq!(self.tables.len(), self.rows.len());
             if step % 20 == 0 {
                 self.tables.groups.iter().for_each(|group| group.assert_invariants(Data::key_hash));
             }
+            if self.snapshot.is_none() && !self.is_aborted {
+                self.tables.groups.iter_mut().for_each(Group::assert_changes_are_noted);
+            }
         }
-        assert!(content(&self.tables) == self.expected());
-        assert!(self.snapshots > 0, "no snapshot was finished");
+        assert!(content(&self.tables) == self.expected(&self.rows));
+        assert!(self.snapshots > 5 && self.restores > 0, "{} {}", self.snapshots, self.restores);
     }
 }
 
 #[test]
 fn tables_are_a_map() {
     for (seed, groups) in [(1, 1), (2, 3), (3, 16), (4, 128)] {
-        Model::new(seed, groups, |id| id, value, set_value).run(240);
+        Model::new(seed, groups, |id| id, |id| *id, value, set_value).run(240);
     }
 }
 
@@ -151,6 +252,7 @@ fn tables_are_a_map_of_rows_that_own_memory() {
     struct Texts {
         list: ListState<String>,
     }
+    let id = |key: &String| key[4..].parse().unwrap();
     let get = |state: &Texts| state.list.iter().map(|text| text.len() as u64).sum();
     let set = |state: &mut Texts, value| {
         state.clear();
@@ -158,7 +260,7 @@ fn tables_are_a_map_of_rows_that_own_memory() {
             state.list.add("x".repeat(value as usize));
         }
     };
-    Model::new(5, 4, |id| format!("key {id}"), get, set).run(240);
+    Model::new(5, 4, |id| format!("key {id}"), id, get, set).run(240);
 }
 
 #[test]
@@ -171,18 +273,36 @@ fn tables_are_a_map_of_rows_wider_than_a_cache_line() {
     let set = |state: &mut Wide, value| {
         if value == 0 { state.clear() } else { state.value.set(([value; 20], value)) }
     };
-    Model::new(6, 2, |id| id, get, set).run(120);
+    Model::new(6, 2, |id| id, |id| *id, get, set).run(240);
 }
 
 #[test]
 fn keys_with_the_same_lower_half_of_the_hash_are_told_apart() {
-    let mut model = Model::new(7, 2, |id| id, value, set_value);
-    // Also the hashes that are reserved for slots without rows.
-    model.hash = |id, _| KeyHash(id % 4);
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    struct Colliding(u64);
+    impl Data for Colliding {
+        const WIDTH: Width = u64::WIDTH;
+        fn schema() -> Schema {
+            u64::schema()
+        }
+        fn encode(&self, out: &mut Vec<u8>) {
+            self.0.encode(out);
+        }
+        fn decode(input: &mut &[u8]) -> Result<Self, DecodeError> {
+            u64::decode(input).map(Colliding)
+        }
+        // Also the hashes that are reserved for slots without rows.
+        fn key_hash(&self) -> KeyHash {
+            KeyHash(self.0 % 8)
+        }
+    }
+    let mut model = Model::new(7, 2, Colliding, |key| key.0, value, set_value);
     for _ in 0..200 {
         model.batch(300, 200);
         model.single(300);
+        model.sweep();
         model.snapshot();
     }
-    assert!(content(&model.tables) == model.expected());
+    assert!(content(&model.tables) == model.expected(&model.rows));
+    assert!(model.snapshots > 5, "{}", model.snapshots);
 }

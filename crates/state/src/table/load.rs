@@ -1,0 +1,108 @@
+//! Restoring: the chunks of snapshots are put back into tables.
+
+use highwater_core::{KeyGroup, KeyHash, MaxParallelism};
+
+use super::bucket::Row;
+use super::group::Group;
+use super::snapshot::ChunkKind;
+use super::tag::Standing;
+use super::{KeyGroupTables, removals};
+use crate::{DecodeError, Key, KeyedState};
+
+impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
+    /// Restores the entries of a chunk, and returns how many they are. Rows take the place of those that are there;
+    /// where a removed key has none, nothing is to be done. What is loaded counts as unchanged.
+    ///
+    /// # Errors
+    /// If the bytes are not entries of this type, or hold a key of another key group, or, where it costs nothing to see
+    /// because the group had no rows, the same key twice. The tables are then to be discarded: part of the chunk may be
+    /// loaded.
+    ///
+    /// # Panics
+    /// If `group` is not in the range (I2).
+    pub fn load(&mut self, group: KeyGroup, kind: ChunkKind, bytes: &[u8]) -> Result<u64, DecodeError> {
+        let index = self.range.index_of(group);
+        match kind {
+            ChunkKind::Rows => self.load_rows(index, decode_rows(self.max, group, bytes)?),
+            ChunkKind::Removed => Ok(self.load_removed(index, decode_removed(self.max, group, bytes)?)),
+        }
+    }
+
+    fn load_rows(&mut self, index: usize, rows: Vec<Hashed<Row<K, S>>>) -> Result<u64, DecodeError> {
+        // Room for all at once: a table that grows row by row is moved again and again, each time to new memory.
+        if !self.groups[index].has_room(rows.len()) {
+            self.resize(index, self.groups[index].len() + rows.len());
+        }
+        let was_empty = self.groups[index].len() == 0;
+        let entries = rows.len() as u64;
+        for (hash, row) in rows {
+            let place = self.groups[index].find_or_vacancy(hash, &row.key);
+            let (Ok(slot) | Err(slot)) = place;
+            self.before_change(index, Group::<K, S>::page_of(slot));
+            let is_empty = row.state.is_empty();
+            let group = &mut self.groups[index];
+            // SAFETY: a row was found in the slot, or it is the vacancy for the hash, and the table did not change since.
+            match place {
+                Ok(_) if was_empty => return Err(DecodeError::Duplicate { what: "key group" }),
+                Ok(slot) if is_empty => unsafe { group.remove(slot) },
+                Ok(slot) => unsafe { group.restore(slot, row) },
+                Err(_) if is_empty => {}
+                Err(slot) => unsafe { group.insert(slot, hash, Standing::Stored, row) },
+            }
+        }
+        Ok(entries)
+    }
+
+    fn load_removed(&mut self, index: usize, keys: Vec<Hashed<K>>) -> u64 {
+        for (hash, key) in &keys {
+            if let Some(slot) = self.groups[index].find(*hash, key) {
+                self.before_change(index, Group::<K, S>::page_of(slot));
+                // SAFETY: the row was found there just now, and capturing its page leaves it there.
+                unsafe { self.groups[index].remove(slot) };
+            }
+        }
+        self.shrink(index);
+        keys.len() as u64
+    }
+}
+
+/// A key or row with the hash of the key.
+type Hashed<T> = (KeyHash, T);
+
+/// The entries of a chunk of rows.
+fn decode_rows<K: Key, S: KeyedState>(
+    max: MaxParallelism,
+    group: KeyGroup,
+    bytes: &[u8],
+) -> Result<Vec<Hashed<Row<K, S>>>, DecodeError> {
+    let (mut rest, mut rows) = (bytes, Vec::new());
+    while !rest.is_empty() {
+        let before = rest.len();
+        let row = Row { key: K::decode(&mut rest)?, state: S::decode(&mut rest)? };
+        let hash = row.key.key_hash();
+        // Entries without bytes would never come to an end.
+        check_owner(hash, max, group, rest.len() < before)?;
+        rows.push((hash, row));
+    }
+    Ok(rows)
+}
+
+/// The entries of a chunk of removed keys.
+fn decode_removed<K: Key>(max: MaxParallelism, group: KeyGroup, bytes: &[u8]) -> Result<Vec<Hashed<K>>, DecodeError> {
+    let (mut rest, mut keys) = (bytes, Vec::new());
+    while !rest.is_empty() {
+        let key: K = removals::decode(&mut rest)?;
+        let hash = key.key_hash();
+        check_owner(hash, max, group, true)?;
+        keys.push((hash, key));
+    }
+    Ok(keys)
+}
+
+fn check_owner(hash: KeyHash, max: MaxParallelism, group: KeyGroup, has_bytes: bool) -> Result<(), DecodeError> {
+    let owner = hash.key_group(max);
+    if owner == group && has_bytes {
+        return Ok(());
+    }
+    Err(DecodeError::Invalid { what: "key of this key group", found: u64::from(owner.0) })
+}
