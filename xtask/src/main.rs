@@ -25,7 +25,7 @@ Usage: cargo xtask <command>
 
 Commands:
   test     install what is missing, then check format, lints, tests, docs and the README's commands
-  setup    install what is missing: the rustup components rustfmt and clippy
+  setup    install what is missing: the rustup components rustfmt and clippy, and on Debian RocksDB and libclang
 
 Options of test:
   --only <steps>    run only these, separated by commas: fmt, clippy, test, doc, readme

@@ -1,15 +1,61 @@
 //! The parts of the toolchain that the steps need beyond what builds this program.
+//!
+//! RocksDB comes from the system, because building it from source takes longer than all steps together.
 
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::child;
 
 /// A rustup component and the cargo command it brings.
 const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
 
-/// Installs the components that are missing.
+/// Packages of Debian and its kin: RocksDB, and the library with which its interface is read.
+const PACKAGES: [&str; 2] = ["librocksdb-dev", "libclang-dev"];
+
+/// Where systems keep libraries.
+const LIB_DIRS: [&str; 6] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/lib",
+    "/opt/homebrew/lib",
+];
+
+/// Installs what is missing.
 pub fn run(root: &Path) -> Result<(), String> {
+    components(root)?;
+    rocksdb(root)
+}
+
+/// The folder of the system's RocksDB.
+pub fn rocksdb_lib_dir() -> Option<PathBuf> {
+    let has_library =
+        |folder: &PathBuf| ["so", "dylib"].iter().any(|end| folder.join("librocksdb").with_extension(end).exists());
+    let named = std::env::var_os("ROCKSDB_LIB_DIR").map(PathBuf::from);
+    named.or_else(|| LIB_DIRS.iter().map(PathBuf::from).find(has_library))
+}
+
+fn rocksdb(root: &Path) -> Result<(), String> {
+    let is_debian = succeeds(child::command("dpkg", root).arg("--version"));
+    let missing = |package: &&str| !succeeds(child::command("dpkg", root).args(["--status", package]));
+    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| is_debian && missing(package)).collect();
+    if !missing.is_empty() {
+        println!("installing the packages {}", missing.join(" and "));
+        let mut install = child::command("apt-get", root);
+        install.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
+        child::to_success(&mut install)
+            .map_err(|why| format!("{why}: run `apt-get install {}` as root", missing.join(" ")))?;
+    }
+    rocksdb_lib_dir().map(|_| ()).ok_or_else(|| {
+        "there is no librocksdb: install RocksDB (7.8 or newer) with its headers, and libclang, and name the folder \
+         of the library with ROCKSDB_LIB_DIR"
+            .to_owned()
+    })
+}
+
+fn components(root: &Path) -> Result<(), String> {
     for (component, command) in COMPONENTS {
         if works(command, root) {
             continue;
@@ -26,6 +72,9 @@ pub fn run(root: &Path) -> Result<(), String> {
 }
 
 fn works(command: &str, root: &Path) -> bool {
-    let probe = child::cargo(root).args([command, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    probe.is_ok_and(|status| status.success())
+    succeeds(child::cargo(root).args([command, "--version"]))
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::{child, readme};
+use crate::{child, readme, setup};
 
 /// One check. The first that fails ends the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,9 @@ impl Step {
 
     fn run(self, root: &Path) -> Result<(), String> {
         let mut cargo = child::cargo(root);
+        if let Some(folder) = setup::rocksdb_lib_dir() {
+            cargo.env("ROCKSDB_LIB_DIR", folder);
+        }
         match self {
             Step::Fmt => cargo.args(["fmt", "--all", "--check"]),
             Step::Clippy => cargo.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),

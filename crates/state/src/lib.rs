@@ -4,9 +4,10 @@
 //! * [`key`]: values a stream can be partitioned by;
 //! * [`schema`]: the shape of what is stored, and where two shapes differ;
 //! * [`keyed`]: the state of one key, as a struct of states;
-//! * [`table`]: the state of all keys of a subtask in memory.
+//! * [`table`]: the state of all keys of a subtask in memory;
+//! * [`spill`]: the contract of stores for what does not fit there.
 //!
-//! This crate does no I/O and starts no thread.
+//! This crate does no I/O, but for the stand-in of a store that tests use and its suite, and starts no thread.
 
 // The derives name this crate as its users do, also in its own unit tests.
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub mod data;
 pub mod key;
 pub mod keyed;
 pub mod schema;
+pub mod spill;
 pub mod table;
 
 pub use data::{Data, DecodeError};

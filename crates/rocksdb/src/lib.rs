@@ -1,0 +1,17 @@
+//! RocksDB as the second tier of working state: the rows that do not fit in memory.
+//!
+//! * [`stores`]: opens the stores of a process, and what they share: memory, threads, a working directory;
+//! * [`store`]: one store, the rows of one subtask in a RocksDB of its own;
+//! * `options`: how RocksDB is set up, and why;
+//! * `working_dir`: where its files are while the process runs.
+//!
+//! What is in RocksDB is working state. It is written without a log: durability is the checkpoint's, which keeps the
+//! files of a store's snapshot. Files of a process that was killed are removed when the next one starts.
+
+mod options;
+pub mod store;
+pub mod stores;
+mod working_dir;
+
+pub use store::RocksDBRowStore;
+pub use stores::RocksDBRowStores;

@@ -1,0 +1,94 @@
+//! How RocksDB is set up: for look-ups of single rows, in large sorted batches, within a budget of memory.
+//!
+//! The memory of all stores of a process is one LRU cache. Blocks of data, indexes and filters live in it, and the
+//! write buffers are charged to it, so its capacity is the budget. What it cannot hold back are blocks that are in use,
+//! so look-ups come in parts ([`LOOK_UP_KEYS`]); a cache with a strict limit would fail them instead. Outside of it
+//! are the readers of open files, of which there are few ([`OPEN_FILES`]), without their indexes.
+
+use rocksdb::{
+    BlockBasedOptions, Cache, DBCompressionType, DataBlockIndexType, LogLevel, Options, ReadOptions,
+    WriteBufferManager, WriteOptions,
+};
+
+/// Keys that are looked up in one call: so many blocks at most are pinned in the cache beyond its capacity.
+pub(crate) const LOOK_UP_KEYS: usize = 256;
+
+/// Files that a store keeps open.
+const OPEN_FILES: i32 = 256;
+
+/// The least a process gives to its stores: below that RocksDB writes files of a few rows.
+pub(crate) const LEAST_BYTES: usize = 8 << 20;
+
+/// Write buffers larger than this only make snapshots flush longer.
+const MOST_WRITE_BUFFER_BYTES: usize = 64 << 20;
+
+/// What the stores of a process share.
+pub(crate) struct Shared {
+    pub cache: Cache,
+    pub write_buffers: WriteBufferManager,
+    bytes: usize,
+    background_jobs: i32,
+}
+
+impl Shared {
+    /// A budget of `bytes` for all stores; background work on at most `cores` threads.
+    pub fn new(bytes: usize, cores: usize) -> Self {
+        let bytes = bytes.max(LEAST_BYTES);
+        let cache = Cache::new_lru_cache(bytes);
+        // No stalls: with several stores the one that is stalled need not be the one that holds the memory.
+        let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(bytes / 2, false, cache.clone());
+        Shared { cache, write_buffers, bytes, background_jobs: cores.clamp(2, 8) as i32 }
+    }
+
+    /// The options of a store.
+    pub fn options(&self) -> Options {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_block_based_table_factory(&self.table_options());
+        options.set_write_buffer_manager(&self.write_buffers);
+        options.set_write_buffer_size((self.bytes / 4).min(MOST_WRITE_BUFFER_BYTES));
+        options.set_max_write_buffer_number(3);
+        // Half of the look-ups are for keys that are nowhere: the newest rows are filtered too.
+        options.set_memtable_prefix_bloom_ratio(0.02);
+        options.set_memtable_whole_key_filtering(true);
+        options.set_allow_concurrent_memtable_write(false);
+        options.set_level_compaction_dynamic_level_bytes(true);
+        // What changes at all is uploaded by file: smaller files are fewer bytes for the same change.
+        options.set_target_file_size_base(32 << 20);
+        options.set_compression_type(DBCompressionType::None);
+        options.set_max_background_jobs(self.background_jobs);
+        options.set_max_open_files(OPEN_FILES);
+        options.set_keep_log_file_num(1);
+        options.set_log_level(LogLevel::Warn);
+        options.set_stats_dump_period_sec(0);
+        options.set_skip_stats_update_on_db_open(true);
+        options
+    }
+
+    fn table_options(&self) -> BlockBasedOptions {
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(&self.cache);
+        table.set_cache_index_and_filter_blocks(true);
+        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        table.set_bloom_filter(10.0, false);
+        // Finds a row in its block by hash instead of by bisection.
+        table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+        table.set_format_version(5);
+        table
+    }
+}
+
+/// Writes go to memory and, sorted, to files; nothing is logged.
+pub(crate) fn write_options() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options
+}
+
+/// A scan leaves the cache to the look-ups.
+pub(crate) fn scan_options() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.fill_cache(false);
+    options.set_readahead_size(1 << 20);
+    options
+}

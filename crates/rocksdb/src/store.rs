@@ -1,0 +1,157 @@
+//! One store: the rows of a subtask's keyed state in a RocksDB of their own.
+//!
+//! They are in the default column family; a subtask has one keyed state that grows, and its timers stay in memory.
+//! Look-ups are sorted and come in one call for many keys, so that RocksDB reads each block once and RocksDB's own
+//! per-call costs are shared.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
+use highwater_state::spill::{EachRow, LocalSnapshot, RowStore, SnapshotFile, SortedKeys, SortedRows, StoreUsage};
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::properties::{ESTIMATE_NUM_KEYS, ESTIMATE_TABLE_READERS_MEM, TOTAL_SST_FILES_SIZE};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch};
+
+use crate::options::{LOOK_UP_KEYS, scan_options, write_options};
+use crate::stores::Inner;
+
+/// The column family that every RocksDB has.
+const ROWS: &str = "default";
+
+/// Rows in a RocksDB, whose files are removed when this is dropped.
+pub struct RocksDBRowStore {
+    // First, so that it is closed before its files are removed.
+    db: Option<DB>,
+    folder: PathBuf,
+    /// For people.
+    name: String,
+    process: Arc<Inner>,
+}
+
+impl std::fmt::Debug for RocksDBRowStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksDBRowStore").field("name", &self.name).field("folder", &self.folder).finish()
+    }
+}
+
+impl RocksDBRowStore {
+    pub(crate) fn open(process: &Arc<Inner>, folder: PathBuf, name: &str) -> Result<Self> {
+        let options = process.shared.options();
+        let rows = ColumnFamilyDescriptor::new(ROWS, process.shared.options());
+        let opened = DB::open_cf_descriptors(&options, &folder, [rows]);
+        let mut store = RocksDBRowStore { db: None, folder, name: name.to_owned(), process: Arc::clone(process) };
+        store.db = Some(opened.map_err(|error| store.error("open", error))?);
+        Ok(store)
+    }
+
+    fn db(&self) -> &DB {
+        self.db.as_ref().expect("a store is open until it is dropped")
+    }
+
+    fn rows(&self) -> &ColumnFamily {
+        self.db().cf_handle(ROWS).expect("the default column family is always there")
+    }
+
+    fn error(&self, what: &str, error: rocksdb::Error) -> Error {
+        let kind = match error.kind() {
+            rocksdb::ErrorKind::Corruption => ErrorKind::Corrupt,
+            _ => ErrorKind::Storage,
+        };
+        let place = self.folder.display();
+        Error::new(kind, format!("RocksDB cannot {what} the rows of {} in {place}", self.name)).with_source(error)
+    }
+
+    fn property(&self, name: &rocksdb::properties::PropName) -> u64 {
+        self.db().property_int_value(name).ok().flatten().unwrap_or(0)
+    }
+}
+
+impl RowStore for RocksDBRowStore {
+    fn get_many(&self, keys: SortedKeys<'_>, found: &mut dyn FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+        let options = ReadOptions::default();
+        for part in keys.chunks(LOOK_UP_KEYS) {
+            let only_keys = part.iter().map(|(_, key)| key);
+            let rows = self.db().batched_multi_get_cf_opt(self.rows(), only_keys, true, &options);
+            for ((position, _), row) in part.iter().zip(rows) {
+                if let Some(row) = row.map_err(|error| self.error("read", error))? {
+                    found(position, &row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, rows: SortedRows<'_>) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        for (key, row) in rows.iter() {
+            match row {
+                Some(row) => batch.put(key, row),
+                None => batch.delete(key),
+            }
+        }
+        self.db().write_opt(batch, &write_options()).map_err(|error| self.error("write", error))
+    }
+
+    fn scan(&self, groups: KeyGroupRange, row: &mut EachRow<'_>) -> Result<()> {
+        let mut options = scan_options();
+        let bound = |group: u32| u16::try_from(group).ok().map(|group| group.to_be_bytes().to_vec());
+        let Some(start) = bound(groups.start()) else { return Ok(()) };
+        if let Some(end) = bound(groups.end()) {
+            options.set_iterate_upper_bound(end);
+        }
+        let mut rows = self.db().raw_iterator_cf_opt(self.rows(), options);
+        rows.seek(start);
+        while let Some((key, state)) = rows.item() {
+            let Some((group, key)) = key.split_first_chunk() else {
+                return Err(Error::new(ErrorKind::Corrupt, format!("{self:?} has a row without a key group")));
+            };
+            row(KeyGroup(u16::from_be_bytes(*group)), key, state)?;
+            rows.next();
+        }
+        rows.status().map_err(|error| self.error("scan", error))
+    }
+
+    /// Writes what is in memory to files, and links all files into a folder.
+    fn snapshot(&self) -> Result<LocalSnapshot> {
+        let folder = self.process.next_folder("snapshot");
+        let checkpoint = Checkpoint::new(self.db()).map_err(|error| self.error("snapshot", error))?;
+        let mut snapshot = LocalSnapshot { folder, files: Vec::new() };
+        checkpoint.create_checkpoint(&snapshot.folder).map_err(|error| self.error("snapshot", error))?;
+        snapshot.files = files(&snapshot.folder).map_err(|error| {
+            Error::new(ErrorKind::Storage, format!("cannot list {}", snapshot.folder.display())).with_source(error)
+        })?;
+        Ok(snapshot)
+    }
+
+    fn usage(&self) -> StoreUsage {
+        StoreUsage {
+            memory_bytes: self.process.shared.cache.get_usage() as u64 + self.property(ESTIMATE_TABLE_READERS_MEM),
+            disk_bytes: self.property(TOTAL_SST_FILES_SIZE),
+            rows: self.property(ESTIMATE_NUM_KEYS),
+        }
+    }
+}
+
+impl Drop for RocksDBRowStore {
+    fn drop(&mut self) {
+        if let Some(db) = self.db.take() {
+            db.cancel_all_background_work(true);
+        }
+        // What cannot be removed now goes with the working directory.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The files of a snapshot. A table file is written once, under a number that its store gives to no other.
+fn files(folder: &Path) -> std::io::Result<Vec<SnapshotFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.push(SnapshotFile { is_shared: name.ends_with(".sst"), len: entry.metadata()?.len(), name });
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,138 @@
+//! A store that keeps its rows in a map: for tests, which it spares an engine on disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
+
+use super::{EachRow, LocalSnapshot, RowStore, RowStoreFactory, SnapshotFile, SortedKeys, SortedRows, StoreUsage};
+use crate::Data;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The name of the one file of a snapshot.
+const FILE: &str = "rows";
+
+/// Opens stores that keep their rows in memory, and put the files of snapshots below a folder.
+#[derive(Clone, Debug)]
+pub struct MemoryRowStores {
+    folder: Arc<PathBuf>,
+    snapshots: Arc<AtomicU64>,
+}
+
+impl MemoryRowStores {
+    /// Stores whose snapshots are below `folder`.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        MemoryRowStores { folder: Arc::new(folder.into()), snapshots: Arc::default() }
+    }
+
+    fn next_folder(&self) -> PathBuf {
+        self.folder.join(format!("snapshot-{}", self.snapshots.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl RowStoreFactory for MemoryRowStores {
+    fn open(&self, _name: &str) -> Result<Arc<dyn RowStore>> {
+        Ok(Arc::new(MemoryRowStore { stores: self.clone(), rows: Mutex::default() }))
+    }
+
+    fn restore(&self, name: &str, fill: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Arc<dyn RowStore>> {
+        let folder = self.next_folder();
+        fs::create_dir_all(&folder).map_err(|error| io("create", &folder, error))?;
+        let filled = LocalSnapshot { folder, files: Vec::new() };
+        fill(&filled.folder)?;
+        let path = filled.folder.join(FILE);
+        let bytes = fs::read(&path).map_err(|error| io("read", &path, error))?;
+        let rows = Rows::decode(&mut &bytes[..]).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, format!("{} is no snapshot of store {name}", path.display()))
+                .with_source(error)
+        })?;
+        Ok(Arc::new(MemoryRowStore { stores: self.clone(), rows: Mutex::new(rows) }))
+    }
+}
+
+/// Rows in a map.
+#[derive(Debug)]
+pub struct MemoryRowStore {
+    stores: MemoryRowStores,
+    rows: Mutex<Rows>,
+}
+
+impl MemoryRowStore {
+    fn with<R>(&self, f: impl FnOnce(&mut Rows) -> R) -> R {
+        // A map is whole also after a panic of another thread.
+        f(&mut self.rows.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl RowStore for MemoryRowStore {
+    fn get_many(&self, keys: SortedKeys<'_>, found: &mut dyn FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+        self.with(|rows| {
+            keys.iter().try_for_each(|(position, key)| rows.get(key).map_or(Ok(()), |row| found(position, row)))
+        })
+    }
+
+    fn write(&self, batch: SortedRows<'_>) -> Result<()> {
+        self.with(|rows| {
+            for (key, row) in batch.iter() {
+                match row {
+                    Some(row) => rows.insert(key.to_vec(), row.to_vec()),
+                    None => rows.remove(key),
+                };
+            }
+        });
+        Ok(())
+    }
+
+    fn scan(&self, groups: KeyGroupRange, row: &mut EachRow<'_>) -> Result<()> {
+        self.with(|rows| {
+            for (key, state) in rows.iter() {
+                let (group, key) = key.split_first_chunk().expect("a key begins with its key group");
+                let group = KeyGroup(u16::from_be_bytes(*group));
+                if groups.contains(group) {
+                    row(group, key, state)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn snapshot(&self) -> Result<LocalSnapshot> {
+        let mut bytes = Vec::new();
+        self.with(|rows| rows.encode(&mut bytes));
+        let folder = self.stores.next_folder();
+        fs::create_dir_all(&folder).map_err(|error| io("create", &folder, error))?;
+        let files = vec![SnapshotFile { name: FILE.to_owned(), len: bytes.len() as u64, is_shared: false }];
+        let snapshot = LocalSnapshot { folder, files };
+        let path = snapshot.folder.join(FILE);
+        fs::write(&path, bytes).map_err(|error| io("write", &path, error))?;
+        Ok(snapshot)
+    }
+
+    fn usage(&self) -> StoreUsage {
+        self.with(|rows| {
+            let memory_bytes = rows.iter().map(|(key, row)| (key.len() + row.len()) as u64).sum();
+            StoreUsage { memory_bytes, disk_bytes: 0, rows: rows.len() as u64 }
+        })
+    }
+}
+
+fn io(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Storage, format!("cannot {what} {}", path.display())).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spill::conformance;
+
+    #[test]
+    fn it_conforms() {
+        let folder = tempfile::tempdir().unwrap();
+        conformance::row_store(&MemoryRowStores::new(folder.path()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "snapshots that were dropped are gone");
+    }
+}
