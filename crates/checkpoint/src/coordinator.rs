@@ -26,7 +26,7 @@ use crate::pending::Pending;
 use crate::plan::JobPlan;
 use crate::protocol::{CheckpointKind, Command, Event, FailureReason, Outcome, RequestKind};
 use crate::recovery;
-use crate::retention::Retention;
+use crate::retention::{CompletedCheckpoint, Retention};
 use crate::times::Phase;
 
 /// A last checkpoint that failed is tried again after this long, or the minimum pause if that is longer.
@@ -89,13 +89,14 @@ impl Coordinator {
         config: CheckpointConfig,
         plan: JobPlan,
         next_id: CheckpointId,
-        restored: Vec<CheckpointId>,
+        restored: Vec<CompletedCheckpoint>,
     ) -> Result<Self> {
         config.validate()?;
-        let sorted = restored.is_sorted_by(|a, b| a < b) && restored.last().is_none_or(|last| *last < next_id);
+        let ids: Vec<CheckpointId> = restored.iter().map(|checkpoint| checkpoint.id).collect();
+        let sorted = ids.is_sorted_by(|a, b| a < b) && ids.last().is_none_or(|last| *last < next_id);
         if !sorted || next_id.0 == 0 || next_id > recovery::MAX_ID {
             return Err(Error::internal(format!(
-                "checkpoint ids are not in order: next is {next_id}, restored are {restored:?}"
+                "checkpoint ids are not in order: next is {next_id}, restored are {ids:?}"
             )));
         }
         Ok(Coordinator {
@@ -154,7 +155,7 @@ impl Coordinator {
     }
 
     /// The completed checkpoints that are retained, oldest first.
-    pub fn completed(&self) -> impl Iterator<Item = CheckpointId> {
+    pub fn completed(&self) -> impl Iterator<Item = &CompletedCheckpoint> {
         self.retention.completed()
     }
 
@@ -256,14 +257,20 @@ impl Coordinator {
         files: Vec<FileDigest>,
         bytes: u64,
     ) {
+        for file in &files {
+            if let Some(by) = file.shared_by {
+                self.retention.written(&file.name, by);
+            }
+        }
+        let leaves_files = files.iter().any(|file| file.shared_by.is_none());
         match self.pending.get_mut(&id) {
             Some(pending) => {
                 if let Err(error) = pending.acknowledge(task, snapshot, files, bytes, self.now) {
                     self.abort(id, FailureReason::Inconsistent { error });
                 }
             }
-            None if files.is_empty() => {}
-            None => self.discard_leftovers(id),
+            None if leaves_files => self.discard_leftovers(id),
+            None => {}
         }
     }
 
@@ -318,8 +325,11 @@ impl Coordinator {
         for older in older {
             self.abort(older, FailureReason::Subsumed { by: id });
         }
-        let released = self.retention.complete(id);
-        self.commands.extend(released.into_iter().map(|id| Command::Discard { id }));
+        let released = self.retention.complete(completed.completed());
+        self.commands.extend(released.checkpoints.into_iter().map(|id| Command::Discard { id }));
+        if !released.shared_files.is_empty() {
+            self.commands.push(Command::DeleteShared { names: released.shared_files });
+        }
     }
 
     fn publish_failed(&mut self, id: CheckpointId, error: String, may_have_happened: bool) {
@@ -330,7 +340,7 @@ impl Coordinator {
             return;
         }
         let Some(doubtful) = self.take_publishing(id) else { return };
-        self.retention.doubt(id);
+        self.retention.doubt(doubtful.completed());
         let why = format!("its metadata may not have been written: {error}");
         self.commands.push(Command::Report(doubtful.report(Outcome::InDoubt { error }, self.now)));
         self.count_failure(&doubtful, &why);

@@ -18,12 +18,15 @@
 //! [checkpointing]: https://nightlies.apache.org/flink/flink-docs-stable/docs/dev/datastream/fault-tolerance/checkpointing/
 //! [restart strategies]: https://nightlies.apache.org/flink/flink-docs-stable/docs/ops/state/task_failure_recovery/
 
+pub mod block;
 pub mod config;
 pub mod coordinator;
+pub mod lineage;
 pub mod metadata;
 mod pending;
 pub mod plan;
 pub mod protocol;
+pub mod rebase;
 pub mod recovery;
 pub mod rescale;
 pub mod restart;
@@ -33,11 +36,14 @@ mod validate;
 
 pub use config::{CheckpointConfig, CheckpointingMode};
 pub use coordinator::Coordinator;
+pub use lineage::{Lineage, Segment};
 pub use metadata::{
-    Block, FileDigest, KeyedSnapshot, Location, Metadata, OperatorSnapshot, OperatorState, TaskSnapshot,
+    Block, FileDigest, KeyedSnapshot, Location, Metadata, OperatorSnapshot, OperatorState, Redistribution,
+    SnapshotKind, StoreSnapshot, TaskSnapshot,
 };
 pub use plan::{JobPlan, OperatorPlan};
 pub use protocol::{CheckpointKind, CheckpointReport, Command, Event, FailureReason, Outcome, RequestKind};
 pub use recovery::{Candidate, Choice};
 pub use restart::{Decision, Failure, RestartStrategy, Restarts};
+pub use retention::CompletedCheckpoint;
 pub use times::CheckpointTimes;

@@ -1,55 +1,71 @@
 //! The content of `_metadata`: what a checkpoint consists of.
 //!
 //! A checkpoint exists from the moment its `_metadata` exists (I3), so this is written last, and everything it names is
-//! durable before. The file is one frame (magic `HWMD`, version 1) around the [postcard] encoding of [`Metadata`]: the order
-//! and types of the fields below *are* the format, and changing them takes a new version of the frame.
+//! durable before. The file is one frame (magic `HWMD`, version 2) around the [postcard] encoding of [`Metadata`]: the order
+//! and types of the fields below *are* the format, and changing them takes a new version of the frame. What version 1 looked
+//! like is kept in `metadata/v1.rs`.
 //!
 //! Invariants, checked before writing and after reading: every task of every operator is there exactly once; the key groups
 //! of each keyed state cover `0..max_parallelism` with no gap and no overlap (I2); every block lies within a file that is
-//! listed with its length and checksum (I7); file names stay inside the checkpoint's folder.
+//! listed with its length and checksum (I7); file names stay inside the checkpoint's folder and the job's shared one.
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 
+mod v1;
+
 use highwater_core::frame::{self, Kind};
 use highwater_core::{
-    CheckpointId, Error, ErrorKind, JobName, KeyGroup, KeyGroupRange, MaxParallelism, OperatorUid, Parallelism, Result,
+    CheckpointId, Error, ErrorKind, JobName, KeyGroupRange, MaxParallelism, OperatorUid, Parallelism, Result,
     SubtaskIndex,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::CheckpointingMode;
+use crate::lineage::Lineage;
 use crate::times::CheckpointTimes;
 
 /// The frame around [`Metadata`].
-const METADATA: Kind = Kind { magic: *b"HWMD", version: 1, name: "checkpoint metadata" };
+const METADATA: Kind = Kind { magic: *b"HWMD", version: 2, name: "checkpoint metadata" };
 
-/// The frame around the entries of one [`Block`].
-pub const BLOCK: Kind = Kind { magic: *b"HWBK", version: 1, name: "block of keyed state" };
-
-/// Everything needed to restore a checkpoint, except the content of its files.
+/// Everything needed to restore a snapshot, except the content of its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// The job that wrote it.
     pub job: JobName,
     /// Number of the checkpoint, and of the epoch it ends.
     pub id: CheckpointId,
+    /// Who it is for.
+    pub kind: SnapshotKind,
     /// When its location was fixed, in milliseconds since the Unix epoch.
     pub created_unix_ms: i64,
     /// How records that arrived while the barrier passed were treated.
     pub mode: CheckpointingMode,
     /// Every operator of the job.
     pub operators: Vec<OperatorSnapshot>,
-    /// Every other file of the checkpoint, by name.
+    /// Every file that it refers to, by name.
     pub files: Vec<FileDigest>,
     /// The times as known when this was written: `complete` is what had passed of it by then.
     pub times: CheckpointTimes,
 }
 
-/// A file of the checkpoint, as it was when it was written.
+/// Who a snapshot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotKind {
+    /// For the job itself, to recover from: refers to files that it shares with other checkpoints, and is deleted when newer
+    /// ones have taken its place.
+    Checkpoint,
+    /// For its user: complete within its folder, and never deleted by the job.
+    Savepoint,
+}
+
+/// A file that a snapshot refers to, as it was when it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileDigest {
-    /// Its name within the checkpoint's folder: up to 200 letters, digits, `-`, `_` and `.`, not starting with a dot.
+    /// Its name within its folder: up to 200 letters, digits, `-`, `_` and `.`, not starting with a dot.
     pub name: String,
+    /// The checkpoint that wrote it into the job's folder of shared files; `None` if it is in the snapshot's own folder.
+    pub shared_by: Option<CheckpointId>,
     /// Its length in bytes.
     pub len: u64,
     /// CRC-32C of all of it.
@@ -91,18 +107,29 @@ pub struct KeyedSnapshot {
     pub range: KeyGroupRange,
     /// Describes keys and values, as JSON; the same for all subtasks.
     pub schema: String,
-    /// The entries. A key group may have several blocks, which are restored in this order, and one without entries none.
-    pub blocks: Vec<Block>,
+    /// What is replayed to get the entries.
+    pub lineage: Lineage,
+    /// What lies in a store on local disk rather than in memory; the lineage goes before it.
+    pub store: Option<StoreSnapshot>,
 }
 
-/// Some entries of one key group.
+/// The files of a store on local disk (an LSM tree), as they were at the barrier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreSnapshot {
+    /// Which store: `rocksdb`.
+    pub kind: String,
+    /// Each file's name in the store, and its name in [`Metadata::files`].
+    pub files: Vec<(String, String)>,
+}
+
+/// Changes of the entries of some key groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    /// The key group of every entry.
-    pub group: KeyGroup,
+    /// Covers the key groups of all entries.
+    pub range: KeyGroupRange,
     /// How many entries.
     pub entries: u64,
-    /// Where the frame of kind [`BLOCK`] is that holds them.
+    /// Where the frame of kind [`BLOCK`](crate::block::BLOCK) is that holds them.
     pub location: Location,
 }
 
@@ -111,7 +138,7 @@ pub struct Block {
 pub enum Location {
     /// Right here.
     Inline(Vec<u8>),
-    /// In a file of the checkpoint.
+    /// In a file.
     File {
         /// One of [`Metadata::files`].
         name: String,
@@ -129,8 +156,21 @@ pub struct OperatorState {
     pub name: String,
     /// Describes the elements, as JSON; the same for all subtasks.
     pub schema: String,
+    /// Who gets the elements at a restore; the same for all subtasks.
+    pub redistribution: Redistribution,
     /// The elements, each as its serializer wrote it.
     pub elements: Vec<Vec<u8>>,
+}
+
+/// Who gets the elements of an operator state at a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Redistribution {
+    /// Each goes to one subtask: Flink's `SPLIT_DISTRIBUTE`.
+    Split,
+    /// Every subtask gets all elements of all subtasks: Flink's `UNION`.
+    Union,
+    /// Every subtask gets all elements; they are the same in all subtasks, and one of them has stored them.
+    Broadcast,
 }
 
 impl Metadata {
@@ -153,15 +193,27 @@ impl Metadata {
         if opened.len != bytes.len() {
             return Err(corrupt(format!("{} bytes follow the checkpoint metadata", bytes.len() - opened.len)));
         }
-        let (metadata, rest) = match opened.version {
-            1 => postcard::take_from_bytes::<Metadata>(opened.payload)
-                .map_err(|error| corrupt("not readable as checkpoint metadata".into()).with_source(error))?,
+        let metadata = match opened.version {
+            1 => parse::<v1::Metadata>(opened.payload, place)?.into(),
+            2 => parse::<Metadata>(opened.payload, place)?,
             unknown => return Err(corrupt(format!("version {unknown} of checkpoint metadata never existed"))),
         };
-        if !rest.is_empty() {
-            return Err(corrupt(format!("{} bytes of the checkpoint metadata are left over", rest.len())));
-        }
         metadata.validate().map_err(corrupt)?;
         Ok(metadata)
     }
+
+    /// The files in the job's shared folder, each with the checkpoint that wrote it.
+    pub fn shared_files(&self) -> impl Iterator<Item = (&str, CheckpointId)> {
+        self.files.iter().filter_map(|file| Some((file.name.as_str(), file.shared_by?)))
+    }
+}
+
+fn parse<T: DeserializeOwned>(payload: &[u8], place: &str) -> Result<T> {
+    let corrupt = |what: String| Error::new(ErrorKind::Corrupt, format!("{place}: {what}"));
+    let (metadata, rest) = postcard::take_from_bytes::<T>(payload)
+        .map_err(|error| corrupt("not readable as checkpoint metadata".into()).with_source(error))?;
+    if !rest.is_empty() {
+        return Err(corrupt(format!("{} bytes of the checkpoint metadata are left over", rest.len())));
+    }
+    Ok(metadata)
 }

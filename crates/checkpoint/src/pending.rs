@@ -9,9 +9,10 @@ use std::time::Duration;
 use highwater_core::{CheckpointId, SubtaskIndex, TaskId};
 
 use crate::config::CheckpointingMode;
-use crate::metadata::{FileDigest, Metadata, OperatorSnapshot, TaskSnapshot};
+use crate::metadata::{FileDigest, Metadata, OperatorSnapshot, SnapshotKind, TaskSnapshot};
 use crate::plan::{JobPlan, OperatorPlan};
 use crate::protocol::{CheckpointKind, CheckpointReport, Outcome};
+use crate::retention::CompletedCheckpoint;
 use crate::times::{Phase, PhaseClock};
 
 #[derive(Debug)]
@@ -139,15 +140,22 @@ impl Pending {
         let metadata = Metadata {
             job: plan.job().clone(),
             id: self.id,
+            kind: SnapshotKind::Checkpoint,
             created_unix_ms: self.created_unix_ms,
             mode,
             operators: plan.operators().iter().map(|operator| operator_snapshot(operator, &mut snapshots)).collect(),
-            files: std::mem::take(&mut self.files).into_values().collect(),
+            files: self.files.values().cloned().collect(),
             times: self.clock.times_at(now),
         };
         metadata.validate()?;
         self.publishing = true;
         Ok(metadata)
+    }
+
+    /// What is kept in mind of it once it has completed.
+    pub(crate) fn completed(&self) -> CompletedCheckpoint {
+        let shared = |file: &FileDigest| Some((file.name.clone(), file.shared_by?));
+        CompletedCheckpoint { id: self.id, shared_files: self.files.values().filter_map(shared).collect() }
     }
 
     /// The report of its end.

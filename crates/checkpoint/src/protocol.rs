@@ -149,6 +149,11 @@ pub enum Command {
         /// Which checkpoint.
         id: CheckpointId,
     },
+    /// Delete files of the job's shared folder, which may be gone already; not before the checkpoints to discard are gone.
+    DeleteShared {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// Tell people how a checkpoint ended: exactly one for each id that was located.
     Report(CheckpointReport),
     /// Tell whoever asked that there will be no such checkpoint.

@@ -1,6 +1,6 @@
 //! Which part of an operator's snapshot each subtask of a new attempt restores.
 //!
-//! Keyed state moves in whole key groups: subtask i of p takes the blocks of the key groups it owns, from whichever subtasks
+//! Keyed state moves in whole key groups: subtask i of p takes the lineage of the key groups it owns, from whichever subtasks
 //! stored them. Operator state moves in whole elements: split among the subtasks ([`split_elements`], Flink's
 //! `SPLIT_DISTRIBUTE`), or all to each ([`all_elements`], `UNION` and broadcast).
 //!
@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 use highwater_core::{Error, ErrorKind, KeyGroupRange, MaxParallelism, Parallelism, Result, SubtaskIndex};
 
-use crate::metadata::{Block, KeyedSnapshot, OperatorSnapshot, OperatorState};
+use crate::lineage::Lineage;
+use crate::metadata::{KeyedSnapshot, OperatorSnapshot, OperatorState, StoreSnapshot};
 
 /// What one subtask restores of one keyed state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,12 @@ pub struct KeyedShare<'a> {
     pub name: &'a str,
     /// Schema it was stored with.
     pub schema: &'a str,
-    /// By key group; those of one key group in the order they were stored in.
-    pub blocks: Vec<&'a Block>,
+    /// The key groups of the subtask.
+    pub range: KeyGroupRange,
+    /// What is replayed.
+    pub lineage: Lineage,
+    /// The stores on local disk that hold the rest, each with the key groups it has.
+    pub stores: Vec<(KeyGroupRange, &'a StoreSnapshot)>,
 }
 
 /// What one subtask restores of one operator state.
@@ -61,12 +66,12 @@ pub fn check_coverage(operator: &OperatorSnapshot) -> Result<()> {
     Ok(())
 }
 
-/// The blocks of the key groups that `subtask` of `parallelism` owns, of every keyed state of the operator.
+/// The lineage of the key groups that `subtask` of `parallelism` owns, of every keyed state of the operator.
 ///
 /// # Errors
 /// [`ErrorKind::Incompatible`] if the state was stored with another max parallelism: a key's group would not be the one it
 /// is stored under. [`ErrorKind::Internal`] if there is no such subtask.
-pub fn assign_blocks(
+pub fn assign_keyed(
     operator: &OperatorSnapshot,
     subtask: SubtaskIndex,
     parallelism: Parallelism,
@@ -87,11 +92,12 @@ pub fn assign_blocks(
     let range = max_parallelism.range_of(subtask, parallelism);
     let mut shares = Vec::new();
     for (name, parts) in states {
-        let blocks = parts.iter().flat_map(|part| &part.blocks);
-        let mut blocks: Vec<&Block> = blocks.filter(|block| range.contains(block.group)).collect();
-        blocks.sort_by_key(|block| block.group);
         let schema = parts.first().map_or("", |part| &part.schema);
-        shares.push(KeyedShare { name, schema, blocks });
+        let lineage = Lineage::assemble(range, parts.iter().map(|part| (part.range, &part.lineage)));
+        let overlaps = |other: KeyGroupRange| other.start() < range.end() && range.start() < other.end();
+        let stores = parts.iter().filter(|part| overlaps(part.range));
+        let stores = stores.filter_map(|part| Some((part.range, part.store.as_ref()?))).collect();
+        shares.push(KeyedShare { name, schema, range, lineage, stores });
     }
     Ok(shares)
 }
@@ -123,7 +129,7 @@ pub fn all_elements(operator: &OperatorSnapshot) -> Vec<ElementShare<'_>> {
 fn share_elements(operator: &OperatorSnapshot, is_mine: impl Fn(u64, SubtaskIndex) -> bool) -> Vec<ElementShare<'_>> {
     let mut shares = BTreeMap::new();
     for (subtask, task) in &operator.subtasks {
-        for OperatorState { name, schema, elements } in &task.operator_state {
+        for OperatorState { name, schema, elements, .. } in &task.operator_state {
             let (position, share) =
                 shares.entry(name.as_str()).or_insert((0, ElementShare { name, schema, elements: Vec::new() }));
             for element in elements {

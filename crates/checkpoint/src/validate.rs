@@ -5,9 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use highwater_core::frame::{self, HEADER_LEN};
-use highwater_core::{JobName, MaxParallelism, OperatorUid, Parallelism, SubtaskIndex};
+use highwater_core::{CheckpointId, JobName, MaxParallelism, OperatorUid, Parallelism, SubtaskIndex};
 
-use crate::metadata::{BLOCK, Block, KeyedSnapshot, Location, Metadata, OperatorSnapshot, TaskSnapshot};
+use crate::block::BLOCK;
+use crate::lineage::Lineage;
+use crate::metadata::{Block, KeyedSnapshot, Location, Metadata, OperatorSnapshot, SnapshotKind, TaskSnapshot};
 use crate::rescale::check_coverage;
 
 /// Says what is wrong, in words that follow the place.
@@ -26,7 +28,7 @@ impl Metadata {
             if !uids.insert(&operator.uid) {
                 return Err(format!("operator {} is there twice", operator.uid));
             }
-            operator.validate(&files).map_err(|what| format!("operator {}: {what}", operator.uid))?;
+            operator.validate(self.id, &files).map_err(|what| format!("operator {}: {what}", operator.uid))?;
         }
         Ok(())
     }
@@ -38,13 +40,22 @@ impl Metadata {
             if files.insert(&file.name, file.len).is_some() {
                 return Err(format!("file {} is listed twice", file.name));
             }
+            match file.shared_by {
+                Some(_) if self.kind == SnapshotKind::Savepoint => {
+                    return Err(format!("file {} of a savepoint is not in its folder", file.name));
+                }
+                Some(by) if by > self.id => {
+                    return Err(format!("file {} was written by checkpoint {by}, which came later", file.name));
+                }
+                _ => {}
+            }
         }
         Ok(files)
     }
 }
 
 impl OperatorSnapshot {
-    fn validate(&self, files: &Files<'_>) -> Verdict {
+    fn validate(&self, id: CheckpointId, files: &Files<'_>) -> Verdict {
         OperatorUid::parse(self.uid.as_str()).map_err(|error| error.to_string())?;
         MaxParallelism::new(self.max_parallelism.count()).map_err(|error| error.to_string())?;
         let parallelism = self.parallelism.count();
@@ -56,20 +67,23 @@ impl OperatorSnapshot {
             return Err(format!("its {} snapshots are not those of subtasks 0..{parallelism}", self.subtasks.len()));
         }
         for (subtask, task) in &self.subtasks {
-            task.validate(self, files).map_err(|what| format!("subtask {subtask}: {what}"))?;
+            task.validate(self, id, files).map_err(|what| format!("subtask {subtask}: {what}"))?;
         }
         self.validate_schemas()?;
         check_coverage(self).map_err(|error| error.message().to_owned())
     }
 
-    /// All subtasks ran the same program, so a state has one schema.
+    /// All subtasks ran the same program, so a state has one schema, and one way to be redistributed.
     fn validate_schemas(&self) -> Verdict {
         let mut schemas = BTreeMap::new();
         for (subtask, task) in &self.subtasks {
-            let keyed = task.keyed.iter().map(|state| ("keyed", &state.name, &state.schema));
-            let operator = task.operator_state.iter().map(|state| ("operator", &state.name, &state.schema));
-            for (kind, name, schema) in keyed.chain(operator) {
-                if *schemas.entry((kind, name)).or_insert(schema) != schema {
+            let keyed = task.keyed.iter().map(|state| ("keyed", &state.name, &state.schema, None));
+            let operator = task
+                .operator_state
+                .iter()
+                .map(|state| ("operator", &state.name, &state.schema, Some(state.redistribution)));
+            for (kind, name, schema, redistribution) in keyed.chain(operator) {
+                if *schemas.entry((kind, name)).or_insert((schema, redistribution)) != (schema, redistribution) {
                     return Err(format!("subtask {subtask} has another schema for {kind} state {name:?}"));
                 }
             }
@@ -79,7 +93,7 @@ impl OperatorSnapshot {
 }
 
 impl TaskSnapshot {
-    fn validate(&self, operator: &OperatorSnapshot, files: &Files<'_>) -> Verdict {
+    fn validate(&self, operator: &OperatorSnapshot, id: CheckpointId, files: &Files<'_>) -> Verdict {
         let mut names = BTreeSet::new();
         for state in &self.operator_state {
             if !names.insert(&state.name) {
@@ -92,7 +106,7 @@ impl TaskSnapshot {
                 return Err(format!("keyed state {:?} is there twice", state.name));
             }
             state
-                .validate(operator.max_parallelism, files)
+                .validate(operator.max_parallelism, id, files)
                 .map_err(|what| format!("state {:?}: {what}", state.name))?;
         }
         Ok(())
@@ -100,19 +114,44 @@ impl TaskSnapshot {
 }
 
 impl KeyedSnapshot {
-    fn validate(&self, max_parallelism: MaxParallelism, files: &Files<'_>) -> Verdict {
+    fn validate(&self, max_parallelism: MaxParallelism, id: CheckpointId, files: &Files<'_>) -> Verdict {
         if self.max_parallelism != max_parallelism {
             return Err(format!("max parallelism is {}, the operator's is {max_parallelism}", self.max_parallelism));
         }
-        // A range that ends before it starts leaves a gap in the coverage.
-        if self.range.end() > max_parallelism.count() {
+        if self.range.start() > self.range.end() || self.range.end() > max_parallelism.count() {
             return Err(format!("{} are not within 0..{max_parallelism}", self.range));
         }
-        for block in &self.blocks {
-            if !self.range.contains(block.group) {
-                return Err(format!("a block of key group {} is not in {}", block.group.0, self.range));
+        if self.lineage.since.len() != self.range.count() {
+            return Err(format!("{} of {} key groups have a base", self.lineage.since.len(), self.range.count()));
+        }
+        self.lineage.validate(max_parallelism, id, files)?;
+        let stored = self.store.iter().flat_map(|store| &store.files);
+        match stored.map(|(_, name)| name).find(|name| !files.contains_key(name.as_str())) {
+            Some(name) => Err(format!("file {name:?} is not listed")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Lineage {
+    fn validate(&self, max_parallelism: MaxParallelism, id: CheckpointId, files: &Files<'_>) -> Verdict {
+        if let Some(since) = self.since.iter().find(|since| **since > id) {
+            return Err(format!("a key group was written in full by checkpoint {since}, which came later"));
+        }
+        if !self.segments.is_sorted_by(|a, b| a.id < b.id) {
+            return Err("its segments are out of order".to_owned());
+        }
+        for segment in &self.segments {
+            if segment.id > id {
+                return Err(format!("a segment was written by checkpoint {}, which came later", segment.id));
             }
-            block.validate(files).map_err(|what| format!("key group {}: {what}", block.group.0))?;
+            for block in &segment.blocks {
+                let range = block.range;
+                if range.start() >= range.end() || range.end() > max_parallelism.count() {
+                    return Err(format!("a block of {range} is not within 0..{max_parallelism}"));
+                }
+                block.validate(files).map_err(|what| format!("{range}: {what}"))?;
+            }
         }
         Ok(())
     }

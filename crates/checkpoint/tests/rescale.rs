@@ -1,8 +1,12 @@
 //! Rescaling: whatever the old and the new parallelism, every block and every element is restored exactly once.
 
-use highwater_checkpoint::rescale::{all_elements, assign_blocks, check_coverage, split_elements};
-use highwater_checkpoint::{Block, KeyedSnapshot, Location, OperatorSnapshot, OperatorState, TaskSnapshot};
-use highwater_core::{ErrorKind, KeyGroup, KeyGroupRange, MaxParallelism, OperatorUid, Parallelism, SubtaskIndex};
+use highwater_checkpoint::rescale::{all_elements, assign_keyed, check_coverage, split_elements};
+use highwater_checkpoint::{
+    Block, KeyedSnapshot, Lineage, Location, OperatorSnapshot, OperatorState, Redistribution, Segment, TaskSnapshot,
+};
+use highwater_core::{
+    CheckpointId, ErrorKind, KeyGroup, KeyGroupRange, MaxParallelism, OperatorUid, Parallelism, SubtaskIndex,
+};
 
 fn parallelism(count: u32) -> Parallelism {
     Parallelism::new(count).unwrap()
@@ -14,25 +18,32 @@ fn max(count: u32) -> MaxParallelism {
 
 /// A block that can be told from others by its number of entries.
 fn block(group: KeyGroup, entries: u64) -> Block {
-    Block { group, entries, location: Location::Inline(vec![]) }
+    let range = KeyGroupRange::new(u32::from(group.0)..u32::from(group.0) + 1);
+    Block { range, entries, location: Location::Inline(vec![]) }
 }
 
-/// Two blocks for each key group, newest group first, and two elements for each subtask, `a0 b0 a1 b1 ..`.
+/// Two blocks for each key group, in segments of their own, and two elements for each subtask, `a0 b0 a1 b1 ..`.
 fn snapshot(stored: u32, max_parallelism: u32) -> OperatorSnapshot {
     let task = |subtask: SubtaskIndex| {
         let range = max(max_parallelism).range_of(subtask, parallelism(stored));
         let groups: Vec<KeyGroup> = range.iter().collect();
-        let blocks = groups.into_iter().rev().flat_map(|group| [block(group, 1), block(group, 2)]).collect();
-        let state = |name: &str, blocks| KeyedSnapshot {
+        let segment = |entries| Segment {
+            id: CheckpointId(entries),
+            blocks: groups.iter().map(|group| block(*group, entries)).collect(),
+        };
+        let segments = vec![segment(1), segment(2)];
+        let state = |name: &str, segments| KeyedSnapshot {
             name: name.to_owned(),
             max_parallelism: max(max_parallelism),
             range,
             schema: format!("schema of {name}"),
-            blocks,
+            lineage: Lineage { since: vec![CheckpointId(1); range.count()], segments },
+            store: None,
         };
         let elements = ["a", "b"].map(|letter| format!("{letter}{subtask}").into_bytes()).to_vec();
-        let list = OperatorState { name: "list".to_owned(), schema: "text".to_owned(), elements };
-        TaskSnapshot { keyed: vec![state("timers", vec![]), state("state", blocks)], operator_state: vec![list] }
+        let redistribution = Redistribution::Split;
+        let list = OperatorState { name: "list".to_owned(), schema: "text".to_owned(), redistribution, elements };
+        TaskSnapshot { keyed: vec![state("timers", vec![]), state("state", segments)], operator_state: vec![list] }
     };
     OperatorSnapshot {
         uid: OperatorUid::parse("count").unwrap(),
@@ -60,16 +71,20 @@ fn every_block_goes_to_the_owner_of_its_key_group_exactly_once() {
             for now in [1, 2, 5, 7, 8].into_iter().filter(|p| *p <= max_parallelism) {
                 let mut restored = Vec::new();
                 for subtask in (0..now).map(SubtaskIndex) {
-                    let shares = assign_blocks(&snapshot, subtask, parallelism(now), max(max_parallelism)).unwrap();
+                    let shares = assign_keyed(&snapshot, subtask, parallelism(now), max(max_parallelism)).unwrap();
                     let [state, timers] = &shares[..] else { panic!("{shares:?}") };
                     assert_eq!((state.name, state.schema), ("state", "schema of state"));
-                    assert_eq!((timers.name, timers.blocks.len()), ("timers", 0));
-                    let owned = |block: &&Block| max(max_parallelism).owner(block.group, parallelism(now)) == subtask;
-                    assert!(state.blocks.iter().all(owned), "{stored} to {now}, subtask {subtask}");
-                    restored.extend(state.blocks.iter().map(|block| (block.group.0, block.entries)));
+                    assert_eq!((timers.name, timers.lineage.segments.len()), ("timers", 0));
+                    assert_eq!(state.lineage.since.len(), state.range.count());
+                    assert!(state.lineage.segments.is_sorted_by_key(|segment| segment.id));
+                    let groups = |block: &Block| block.range.start();
+                    let owned = |block: &Block| state.range.contains(KeyGroup(groups(block) as u16));
+                    assert!(state.lineage.blocks().all(owned), "{stored} to {now}, subtask {subtask}");
+                    restored.extend(state.lineage.blocks().map(|block| (groups(block), block.entries)));
                 }
-                let all: Vec<_> = (0..max_parallelism as u16).flat_map(|group| [(group, 1), (group, 2)]).collect();
-                assert_eq!(restored, all, "{stored} to {now}: each once, by key group, in the order stored");
+                restored.sort_unstable();
+                let all: Vec<_> = (0..max_parallelism).flat_map(|group| [(group, 1), (group, 2)]).collect();
+                assert_eq!(restored, all, "{stored} to {now}: each once");
             }
         }
     }
@@ -100,7 +115,7 @@ fn a_union_is_all_elements() {
 fn another_max_parallelism_is_refused_where_there_is_keyed_state() {
     let mut snapshot = snapshot(2, 8);
     let assign = |snapshot: &OperatorSnapshot| {
-        assign_blocks(snapshot, SubtaskIndex(0), parallelism(2), max(16)).map(|shares| shares.len())
+        assign_keyed(snapshot, SubtaskIndex(0), parallelism(2), max(16)).map(|shares| shares.len())
     };
     let error = assign(&snapshot).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Incompatible);
@@ -116,7 +131,7 @@ fn another_max_parallelism_is_refused_where_there_is_keyed_state() {
 #[test]
 fn a_subtask_that_is_none_restores_nothing() {
     let snapshot = snapshot(2, 8);
-    let error = assign_blocks(&snapshot, SubtaskIndex(2), parallelism(2), max(8)).unwrap_err();
+    let error = assign_keyed(&snapshot, SubtaskIndex(2), parallelism(2), max(8)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert_eq!(split_elements(&snapshot, SubtaskIndex(2), parallelism(2)).unwrap_err().kind(), ErrorKind::Internal);
 }

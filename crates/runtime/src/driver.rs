@@ -51,6 +51,14 @@ pub(crate) struct Checkpoints {
     pub io: CheckpointIo,
 }
 
+/// What earlier attempts have left behind.
+pub(crate) struct Tidy {
+    /// Checkpoints of a course that the job does not go on with.
+    pub superseded: Vec<CheckpointId>,
+    /// Checkpoints before this one are not of this attempt.
+    pub before: CheckpointId,
+}
+
 /// Drives one attempt.
 pub(crate) struct Driver<'a> {
     pub voice: Voice,
@@ -65,8 +73,8 @@ pub(crate) struct Driver<'a> {
     pub running: BTreeSet<u32>,
     /// Since when all tasks run; or when one failed that had been running before the others were.
     pub running_since: Option<Duration>,
-    /// Checkpoints to discard when one of this attempt has completed.
-    pub superseded: Vec<CheckpointId>,
+    /// What to tidy up when a checkpoint of this attempt has completed.
+    pub tidy: Option<Tidy>,
     /// Whether the streams have been told to end.
     pub finishing: bool,
     /// Whether a stop was asked for.
@@ -207,6 +215,7 @@ impl Driver<'_> {
             Command::Locate { id } => self.ask(Work::Locate(id)),
             Command::Publish { metadata } => self.ask(Work::Publish(metadata)),
             Command::Discard { id } => self.ask(Work::Discard(id)),
+            Command::DeleteShared { names } => self.ask(Work::DeleteShared(names)),
             Command::Trigger { id, kind } => {
                 self.voice.say(Order::Trigger { id, last: kind == CheckpointKind::Final });
             }
@@ -234,8 +243,11 @@ impl Driver<'_> {
         log(&report);
         let (kind, outcome) = (report.kind, report.outcome.clone());
         self.status.checkpoint(report);
-        if outcome == Outcome::Completed {
-            std::mem::take(&mut self.superseded).into_iter().for_each(|id| self.ask(Work::Discard(id)));
+        if outcome == Outcome::Completed
+            && let Some(Tidy { superseded, before }) = self.tidy.take()
+        {
+            superseded.into_iter().for_each(|id| self.ask(Work::Discard(id)));
+            self.ask(Work::SweepShared { before });
         }
         // One that failed is tried again, or the coordinator fails the job.
         if (kind, outcome) == (CheckpointKind::Final, Outcome::Completed) {

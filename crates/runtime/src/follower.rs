@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use highwater_core::{Error, ErrorKind, Result};
+use highwater_snapshot::Snapshot;
 use highwater_storage::{CheckpointStorage, JobStore, open_uri};
 
 use crate::control::{Signal, TaskEvent};
 use crate::job::{Beginning, JobEnd, Process, Running, signals, stopped_at_once};
 use crate::mesh::Mesh;
-use crate::recovery;
-use crate::restore::Restored;
+use crate::restore::{Restored, SnapshotLocation};
 use crate::wire::{self, Notice, Order, Purpose, Start};
 
 /// Runs this process's part of the job until the leader says that the job is over.
@@ -136,22 +136,24 @@ impl Follower<'_> {
     }
 
     fn begin(&self, start: Start, sender: Sender<Signal>, give_up: &dyn Fn() -> bool) -> Result<Running> {
-        let restored = start.restore.map(|(uri, folder)| self.open_restored(&uri, &folder)).transpose()?;
+        let restored = start.restore.map(|location| self.open_restored(&location)).transpose()?;
         let (token, first_epoch, splits) = (start.token, start.first_epoch, start.splits);
         let beginning = Beginning { token, first_epoch, restored, splits };
         self.process.start(Some(self.mesh), self.store, beginning, sender, give_up)
     }
 
     /// The leader has verified it; this process must be able to read it too.
-    fn open_restored(&self, uri: &str, folder: &str) -> Result<Arc<Restored>> {
-        let own = self.process.config.storage.as_ref().filter(|storage| storage.uri() == uri);
+    fn open_restored(&self, location: &SnapshotLocation) -> Result<Arc<Restored>> {
+        let SnapshotLocation { storage: uri, folder, is_own } = location;
+        let own = self.process.config.storage.as_ref().filter(|storage| storage.uri() == *uri);
         let storage: Arc<dyn CheckpointStorage> = match own {
             Some(storage) => Arc::clone(storage),
             None => open_uri(uri)?,
         };
-        recovery::read(&storage, folder).map(Arc::new).map_err(|error| {
+        let snapshot = Snapshot::open(&storage, folder).map_err(|error| {
             error.context("the checkpoint that process 0 restores must be in a directory that all processes share")
-        })
+        })?;
+        Ok(Arc::new(Restored::new(snapshot, *is_own)))
     }
 
     /// Passes words on, both ways, until the attempt ends.

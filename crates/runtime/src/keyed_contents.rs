@@ -1,13 +1,16 @@
 //! What a keyed task keeps, and so what its checkpoints hold: the rows of its key groups, and their timers.
 
-use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
+use highwater_checkpoint::block::{Section, SectionKind};
+use highwater_checkpoint::rebase::Rebase;
+use highwater_core::{Error, ErrorKind, KeyGroupRange, Result};
 use highwater_state::table::{ChunkKind, KeyGroupTables};
 use highwater_state::{Key, KeyedState, StateSchema};
 
 use crate::control::TaskEvent;
 use crate::graph::Task;
-use crate::restore::{Restored, StateClock};
+use crate::restore::StateClock;
 use crate::timers::Timers;
+use crate::upload::{LineageHandle, Restorable};
 
 /// Name of the keyed state that holds the rows.
 pub(crate) const STATE: &str = "state";
@@ -19,55 +22,78 @@ pub(crate) struct KeyedContents<K: Key, S: KeyedState> {
     pub rows: KeyGroupTables<K, S>,
     pub timers: Timers<K>,
     pub range: KeyGroupRange,
+    /// Which key groups of each a checkpoint has to hold in full.
+    pub rows_lineage: LineageHandle,
+    pub timers_lineage: LineageHandle,
+}
+
+/// What a keyed state was restored from, and the sizes of it.
+struct Origin {
+    restorable: Restorable,
+    rebase: Rebase,
 }
 
 impl<K: Key, S: KeyedState> KeyedContents<K, S> {
     /// Empty, or with what the restored checkpoint has for this task.
     pub fn open(task: &Task) -> Result<Self> {
         let mut clock = StateClock::start(&**task.control().clock());
-        let attempt = &task.attempt;
-        let range = attempt.max_parallelism.range_of(task.id.subtask, attempt.parallelism);
-        let rows = KeyGroupTables::new(attempt.max_parallelism, range);
-        let mut contents = KeyedContents { rows, timers: Timers::default(), range };
+        let (max, parallelism) = (task.attempt.max_parallelism, task.attempt.parallelism);
+        let range = max.range_of(task.id.subtask, parallelism);
+        let mut rows = KeyGroupTables::new(max, range);
+        let mut timers = Timers::new(max, range);
+        let new = || Origin { restorable: Restorable::default(), rebase: Rebase::new(range) };
+        let (mut rows_origin, mut timers_origin) = (new(), new());
         clock.spend(|times| &mut times.init);
-        let Some(restored) = &attempt.restored else { return Ok(contents) };
-        let bytes = contents.restore(task, restored, &mut clock)?;
-        clock.spend(|times| &mut times.complete);
-        let (keys, times) = (contents.rows.len() as u64, clock.times());
-        task.control().tell(TaskEvent::StateRestored { task: task.id.clone(), keys, bytes, times });
-        Ok(contents)
+        if let Some(restored) = &task.attempt.restored {
+            let mut bytes = 0;
+            for share in restored.keyed(&task.id.operator, task.id.subtask, parallelism, max)? {
+                check_schema(&Self::schema(), share.schema, &task.name)?;
+                clock.spend(|times| &mut times.confirm);
+                let mut origin = new();
+                bytes += restored.load(&share, &mut clock, |section| {
+                    let is_full = section.id == share.lineage.since[range.index_of(section.group)];
+                    origin.rebase.wrote(section.group, is_full, section.bytes.len() as u64);
+                    match share.name {
+                        TIMERS => {
+                            let Section { group, kind, entries, bytes, .. } = section;
+                            timers.restore(*group, chunk_kind(*kind), u64::from(*entries), bytes)
+                        }
+                        _ => load_rows(&mut rows, section),
+                    }
+                })?;
+                if let Some(restorable) = restored.restorable(&share) {
+                    origin.restorable = restorable;
+                    *(if share.name == TIMERS { &mut timers_origin } else { &mut rows_origin }) = origin;
+                }
+            }
+            clock.spend(|times| &mut times.complete);
+            let (keys, times) = (rows.len() as u64, clock.times());
+            task.control().tell(TaskEvent::StateRestored { task: task.id.clone(), keys, bytes, times });
+        }
+        let track = |state, origin: Origin| task.uploads.track(&task.id, state, origin.restorable, origin.rebase);
+        let (rows_lineage, timers_lineage) = (track(STATE, rows_origin), track(TIMERS, timers_origin));
+        Ok(KeyedContents { rows, timers, range, rows_lineage, timers_lineage })
     }
 
     pub fn schema() -> StateSchema {
         StateSchema { key: K::schema(), states: S::states() }
     }
+}
 
-    /// Takes in what the checkpoint has for this task; how many bytes that was.
-    fn restore(&mut self, task: &Task, restored: &Restored, clock: &mut StateClock<'_>) -> Result<u64> {
-        let (max, parallelism) = (task.attempt.max_parallelism, task.attempt.parallelism);
-        let mut bytes = 0;
-        for part in restored.keyed(&task.id.operator, task.id.subtask, parallelism, max)? {
-            check_schema(&Self::schema(), part.schema, &task.name)?;
-            clock.spend(|times| &mut times.confirm);
-            bytes += restored.load(&part, clock, |group, entries, payload| {
-                if part.name == TIMERS {
-                    self.timers.restore(group, entries, payload, max)
-                } else {
-                    self.load_rows(group, entries, payload)
-                }
-            })?;
-        }
-        Ok(bytes)
+fn load_rows<K: Key, S: KeyedState>(rows: &mut KeyGroupTables<K, S>, section: &Section<'_>) -> Result<()> {
+    let corrupt = |what: String| Error::new(ErrorKind::Corrupt, what);
+    let found = rows.load(section.group, chunk_kind(section.kind), section.bytes);
+    let found = found.map_err(|error| corrupt("the stored state does not decode".into()).with_source(error))?;
+    if found == u64::from(section.entries) {
+        return Ok(());
     }
+    Err(corrupt(format!("{found} entries in key group {}, its section says {}", section.group.0, section.entries)))
+}
 
-    fn load_rows(&mut self, group: KeyGroup, entries: u64, payload: &[u8]) -> Result<()> {
-        let corrupt = |what: String| Error::new(ErrorKind::Corrupt, what);
-        let found = self.rows.load(group, ChunkKind::Rows, payload);
-        let found = found.map_err(|error| corrupt("the stored state does not decode".into()).with_source(error))?;
-        if found == entries {
-            return Ok(());
-        }
-        Err(corrupt(format!("{found} entries in key group {}, the metadata says {entries}", group.0)))
+fn chunk_kind(kind: SectionKind) -> ChunkKind {
+    match kind {
+        SectionKind::Rows => ChunkKind::Rows,
+        SectionKind::Removed => ChunkKind::Removed,
     }
 }
 

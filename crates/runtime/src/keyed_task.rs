@@ -14,7 +14,7 @@ use timely::scheduling::Activator;
 
 use highwater_checkpoint::metadata::OperatorState;
 use highwater_core::{CheckpointId, KeyHash, Result};
-use highwater_state::table::{Chunk, ChunkKind, Scope};
+use highwater_state::table::Scope;
 use highwater_state::{Key, KeyedState};
 
 use crate::alignment::Alignment;
@@ -267,22 +267,34 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
 
     /// The synchronous part of the snapshot of the epoch that ends.
     fn begin_snapshot(&mut self) {
+        let id = CheckpointId(self.alignment.mark().epoch);
+        if let Some(older) = self.snapshot.as_ref().filter(|older| self.task.control().is_given_up(older.id)) {
+            // It took too long already: to hurry now would only stall the task. What it copies counts for the next one.
+            let reason = format!("the state is still being copied for checkpoint {}, which was given up", older.id);
+            self.task.control().tell(TaskEvent::Declined { id, task: self.task.id.clone(), reason });
+            return;
+        }
         // One copy at a time: whatever is left of an older one has to be out before its pages may be marked anew.
         while self.snapshot.is_some() {
             self.sweep_now(usize::MAX);
         }
-        let id = CheckpointId(self.alignment.mark().epoch);
         let began = self.now();
-        self.contents.rows.begin_snapshot(|_| Scope::Full);
-        let max = self.task.attempt.max_parallelism;
-        for (group, (count, bytes)) in self.contents.timers.snapshot(max) {
-            self.task.uploads.chunk(id, &self.task.id, TIMERS, group, count, bytes);
+        let (max, range) = (self.task.attempt.max_parallelism, self.contents.range);
+        let full = self.contents.rows_lineage.begin();
+        self.contents.rows.begin_snapshot(|group| match full[range.index_of(group)] {
+            true => Scope::Full,
+            false => Scope::Changed,
+        });
+        let timers_full = self.contents.timers_lineage.begin();
+        for chunk in self.contents.timers.snapshot(&timers_full) {
+            let is_full = timers_full[range.index_of(chunk.group)];
+            self.contents.timers_lineage.wrote(chunk.group, is_full, chunk.bytes.len());
+            self.task.uploads.chunk(id, &self.task.id, TIMERS, chunk);
         }
         let schema = KeyedContents::<K, O::State>::schema().to_json();
-        let keyed =
-            |name| KeyedFrame { name, schema: schema.clone(), max_parallelism: max, range: self.contents.range };
-        let operator_state = self.operator.operator_state(&self.task);
-        let frame = SnapshotFrame { keyed: vec![keyed(STATE), keyed(TIMERS)], operator_state, durable: None };
+        let keyed = |name, full| KeyedFrame { name, schema: schema.clone(), max_parallelism: max, range, full };
+        let keyed = vec![keyed(STATE, full), keyed(TIMERS, timers_full)];
+        let frame = SnapshotFrame { keyed, operator_state: self.operator.operator_state(&self.task), durable: None };
         let pause = self.now().saturating_sub(began);
         self.snapshot = Some(Copying { id, frame, longest: pause });
         self.task.control().tell(TaskEvent::Prepared { id, task: self.task.id.clone(), pause });
@@ -290,17 +302,16 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
 
     /// Copies some more of the snapshot that is under way, unless the disk is behind.
     fn sweep(&mut self, slots: usize) {
-        let Some(snapshot) = &self.snapshot else { return };
-        if self.task.control().is_given_up(snapshot.id) {
-            self.contents.rows.abort_snapshot();
-            self.snapshot = None;
-        } else if self.task.uploads.backlog() > SWEEP_BACKLOG {
+        if self.snapshot.is_none() {
+            return;
+        }
+        if self.task.uploads.backlog() > SWEEP_BACKLOG {
             self.activator.activate_after(SWEEP_PAUSE);
-        } else {
-            self.sweep_now(slots);
-            if self.snapshot.is_some() {
-                self.activator.activate();
-            }
+            return;
+        }
+        self.sweep_now(slots);
+        if self.snapshot.is_some() {
+            self.activator.activate();
         }
     }
 
@@ -308,10 +319,11 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         let Some(mut snapshot) = self.snapshot.take() else { return };
         self.task.uploads.written().into_iter().for_each(|chunk| self.contents.rows.recycle(chunk));
         let began = self.now();
-        let (task, id) = (&self.task, snapshot.id);
-        let done = self.contents.rows.advance_snapshot(slots, &mut |Chunk { group, kind, entries, bytes }| {
-            assert_eq!(kind, ChunkKind::Rows, "a full snapshot has nothing but rows");
-            task.uploads.chunk(id, &task.id, STATE, group, entries, bytes);
+        let (task, id, range) = (&self.task, snapshot.id, self.contents.range);
+        let (full, lineage) = (&snapshot.frame.keyed[0].full, &mut self.contents.rows_lineage);
+        let done = self.contents.rows.advance_snapshot(slots, &mut |chunk| {
+            lineage.wrote(chunk.group, full[range.index_of(chunk.group)], chunk.bytes.len());
+            task.uploads.chunk(id, &task.id, STATE, chunk);
         });
         snapshot.longest = snapshot.longest.max(self.now().saturating_sub(began));
         if done {

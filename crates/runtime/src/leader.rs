@@ -10,7 +10,7 @@ use highwater_storage::{JobStore, Lock};
 
 use crate::checkpoint_io::{CheckpointIo, Work};
 use crate::control::{Signal, lock};
-use crate::driver::{Checkpoints, Driver, End, Voice};
+use crate::driver::{Checkpoints, Driver, End, Tidy, Voice};
 use crate::job::{Beginning, JobEnd, Process, signals, stopped_at_once};
 use crate::mesh::Mesh;
 use crate::recovery::{self, Found, StartFrom};
@@ -192,7 +192,7 @@ impl<'a> Leader<'a> {
             starting: (0..parallelism.count()).collect(),
             running: (0..parallelism.count()).collect(),
             running_since: None,
-            superseded: found.superseded.clone(),
+            tidy: Some(Tidy { superseded: found.superseded.clone(), before: first_epoch }),
             finishing: false,
             stopping: false,
         };

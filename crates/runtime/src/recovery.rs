@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
+use highwater_checkpoint::CompletedCheckpoint;
 use highwater_checkpoint::recovery::{self, Candidate, Choice};
-use highwater_checkpoint::{Metadata, metadata::FileDigest};
 use highwater_core::{CheckpointId, Error, ErrorKind, JobName, Result};
-use highwater_storage::layout::{Layout, METADATA};
-use highwater_storage::{CheckpointStorage, JobStore, open_uri};
+use highwater_snapshot::Snapshot;
+use highwater_storage::layout::Layout;
+use highwater_storage::{CheckpointStorage, JobStore};
 
-use crate::restore::Restored;
-
-/// Bytes read at once to verify a file.
-const VERIFY_STEP: u64 = 4 << 20;
+use crate::restore::{Restored, SnapshotLocation};
 
 /// What a job starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +29,7 @@ pub(crate) struct Found {
     /// The checkpoint to restore.
     pub restored: Option<Arc<Restored>>,
     /// Completed checkpoints that lead up to the one restored, oldest first.
-    pub completed: Vec<CheckpointId>,
+    pub completed: Vec<CompletedCheckpoint>,
     /// Completed checkpoints of a course that the job does not go on with: not wanted once it has a checkpoint of its own.
     pub superseded: Vec<CheckpointId>,
     /// Folders of checkpoints that were never completed.
@@ -54,14 +52,18 @@ pub(crate) fn find(
     let seen = store.checkpoints()?;
     let found: Vec<_> = seen.iter().filter(|dir| dir.has_metadata).map(|dir| dir.id).collect();
     let garbage = seen.iter().filter(|dir| !dir.has_metadata).map(|dir| dir.id).collect();
-    let mut next_id = recovery::next_id(seen.iter().map(|dir| dir.id))?;
+    // A file may be all that is left of a checkpoint.
+    let files = store.shared_files()?.into_iter().map(|(_, by)| by);
+    let mut next_id = recovery::next_id(seen.iter().map(|dir| dir.id).chain(files))?;
     let (restored, completed, superseded) = match from {
         StartFrom::Latest => {
             let (older, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|id| *id < own);
             let restored = latest(store, storage, job, &own)?;
             // What is newer than the one restored is damaged: left for its owner to look at.
             let up_to = restored.as_ref().map(Restored::id);
-            (restored, own.into_iter().filter(|id| Some(*id) <= up_to).collect(), older)
+            let layout = Layout::new(job.clone());
+            let completed = own.into_iter().filter(|id| Some(*id) <= up_to);
+            (restored, completed.map(|id| completed_checkpoint(storage, &layout, id)).collect(), older)
         }
         StartFrom::Fresh => {
             if !found.is_empty() {
@@ -71,7 +73,7 @@ pub(crate) fn find(
         }
         StartFrom::Path(path) => {
             let restored = at_path(path)?;
-            let (uri, folder) = restored.location();
+            let SnapshotLocation { storage: uri, folder, .. } = restored.location();
             let named = |id: &CheckpointId| uri == storage.uri() && folder == Layout::new(job.clone()).checkpoint(*id);
             // What a user names stays theirs.
             let superseded = found.into_iter().filter(|id| !named(id)).collect();
@@ -96,8 +98,8 @@ fn latest(
     let mut candidates = Vec::new();
     for id in completed.iter().rev() {
         let verdict = match read(storage, &layout.checkpoint(*id)) {
-            Ok(restored) => {
-                verified = Some(restored);
+            Ok(snapshot) => {
+                verified = Some(Restored::new(snapshot, true));
                 Ok(())
             }
             // Storage that does not answer says nothing about the checkpoint: never fall back silently for that.
@@ -131,61 +133,41 @@ fn latest(
     }
 }
 
-/// Opens the checkpoint in folder `path`, which a user named.
+/// Opens the checkpoint in folder `path`, which a user named, and verifies it.
 pub(crate) fn at_path(path: &str) -> Result<Restored> {
-    let trimmed = path.trim_end_matches('/');
-    let trimmed = trimmed.strip_suffix(&format!("/{METADATA}")).unwrap_or(trimmed);
-    let (parent, folder) = match trimmed.rsplit_once('/') {
-        Some(("", folder)) => ("/", folder),
-        Some((parent, folder)) => (parent, folder),
-        None => (".", trimmed),
+    let read = || {
+        let snapshot = Snapshot::at_path(path)?;
+        snapshot.verify()?;
+        Ok(Restored::new(snapshot, false))
     };
-    let unusable =
-        |error: Error| error.context(format!("cannot restore {path}: name the folder of a checkpoint, .../chk-<id>"));
-    // Opening a folder would create it. What has another scheme is left to the storage, which says which ones it knows.
-    let local = parent.strip_prefix("file://").or_else(|| (!parent.contains("://")).then_some(parent));
-    if local.is_some_and(|local| !std::path::Path::new(local).is_dir()) {
-        return Err(unusable(Error::settings(format!("{parent} is no folder"))));
-    }
-    let storage = open_uri(parent).map_err(unusable)?;
-    read(&storage, folder).map_err(|error| match error.kind() {
+    read().map_err(|error: Error| match error.kind() {
         // What the user named is not usable: nothing will change that by itself.
         ErrorKind::Corrupt => Error::new(ErrorKind::Incompatible, error.to_string())
             .context(format!("cannot restore {path}: it is damaged, so name another checkpoint")),
         ErrorKind::Incompatible => error.context(format!("cannot restore {path}")),
-        _ => unusable(error),
+        _ => error.context(format!("cannot restore {path}: name the folder of a checkpoint, .../chk-<id>")),
     })
 }
 
 /// Reads and verifies a checkpoint: its metadata, and every file it refers to (I7).
-pub(crate) fn read(storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<Restored> {
-    let place = format!("{}/{folder}/{METADATA}", storage.uri());
-    let bytes = storage.read(&format!("{folder}/{METADATA}"))?;
-    let metadata = Metadata::decode(&bytes, &place)?;
-    for file in &metadata.files {
-        verify(storage, folder, file)?;
-    }
-    Ok(Restored::new(metadata, Arc::clone(storage), folder.to_string()))
+fn read(storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<Snapshot> {
+    let snapshot = Snapshot::open(storage, folder)?;
+    snapshot.verify()?;
+    Ok(snapshot)
 }
 
-fn verify(storage: &Arc<dyn CheckpointStorage>, folder: &str, file: &FileDigest) -> Result<()> {
-    let path = format!("{folder}/{}", file.name);
-    let damaged = |what: String| Error::new(ErrorKind::Corrupt, format!("{}/{path}: {what}", storage.uri()));
-    let entries = storage.list(folder)?;
-    let Some(entry) = entries.iter().find(|entry| entry.name == file.name) else {
-        return Err(damaged("the file is missing".into()));
+/// What a completed checkpoint refers to. Of one that cannot be read nothing is known, and so nothing will be deleted with it.
+fn completed_checkpoint(
+    storage: &Arc<dyn CheckpointStorage>,
+    layout: &Layout,
+    id: CheckpointId,
+) -> CompletedCheckpoint {
+    let shared_files = match Snapshot::open(storage, &layout.checkpoint(id)) {
+        Ok(snapshot) => snapshot.metadata().shared_files().map(|(name, by)| (name.to_owned(), by)).collect(),
+        Err(error) => {
+            tracing::warn!(checkpoint = %id, %error, "a retained checkpoint cannot be read");
+            Default::default()
+        }
     };
-    if entry.len != file.len {
-        return Err(damaged(format!("it has {} bytes, should have {}", entry.len, file.len)));
-    }
-    let (mut offset, mut crc32c) = (0, 0);
-    while offset < file.len {
-        let len = VERIFY_STEP.min(file.len - offset);
-        crc32c = crc32c::crc32c_append(crc32c, &storage.read_range(&path, offset, len)?);
-        offset += len;
-    }
-    if crc32c != file.crc32c {
-        return Err(damaged(format!("its checksum is {crc32c:08x}, should be {:08x}", file.crc32c)));
-    }
-    Ok(())
+    CompletedCheckpoint { id, shared_files }
 }

@@ -2,34 +2,25 @@
 //!
 //! Invariant I7: every block is verified before a byte of it is used; what does not verify is named by file and offset.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_checkpoint::metadata::{BLOCK, Block, Location, Metadata, OperatorSnapshot};
-use highwater_checkpoint::rescale;
-use highwater_core::frame;
+use highwater_checkpoint::block::Section;
+use highwater_checkpoint::metadata::{Metadata, OperatorSnapshot};
+use highwater_checkpoint::rescale::{self, KeyedShare};
 use highwater_core::{
-    CheckpointId, Clock, Error, ErrorKind, KeyGroup, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex,
+    CheckpointId, Clock, Error, ErrorKind, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex,
 };
+use highwater_snapshot::{Replay, Snapshot};
 use highwater_state::{Data, Schema};
-use highwater_storage::CheckpointStorage;
+
+use crate::upload::Restorable;
 
 /// A completed checkpoint whose metadata has been verified.
 #[derive(Debug)]
 pub struct Restored {
-    metadata: Metadata,
-    storage: Arc<dyn CheckpointStorage>,
-    /// The folder of the checkpoint in the storage.
-    folder: String,
-}
-
-/// One keyed state of a task as the checkpoint has it.
-pub struct KeyedPart<'a> {
-    /// Name of the state.
-    pub name: &'a str,
-    /// Its schema when it was written, as JSON.
-    pub schema: &'a str,
-    blocks: Vec<&'a Block>,
+    snapshot: Snapshot,
+    /// Whether it is one of the job's own, whose files the job may go on to refer to.
+    is_own: bool,
 }
 
 /// How long a task's state took to come up, by phase: `T_state = T_init + T_prepare + T_confirm + T_complete`, exactly.
@@ -76,31 +67,49 @@ impl<'a> StateClock<'a> {
     }
 }
 
-impl<'a> From<rescale::KeyedShare<'a>> for KeyedPart<'a> {
-    fn from(share: rescale::KeyedShare<'a>) -> Self {
-        KeyedPart { name: share.name, schema: share.schema, blocks: share.blocks }
+/// Loads sections, and gives each moment of it to a phase.
+struct Loading<'a, 'c, F> {
+    clock: &'a mut StateClock<'c>,
+    load: F,
+    bytes: u64,
+}
+
+impl<F: FnMut(&Section<'_>) -> Result<()>> Replay for Loading<'_, '_, F> {
+    fn section(&mut self, section: &Section<'_>) -> Result<()> {
+        (self.load)(section)?;
+        self.clock.spend(|times| &mut times.complete);
+        Ok(())
+    }
+
+    fn read(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.clock.spend(|times| &mut times.prepare);
+    }
+
+    fn verified(&mut self) {
+        self.clock.spend(|times| &mut times.confirm);
     }
 }
 
 impl Restored {
-    /// The checkpoint whose `_metadata` in `folder` was decoded to `metadata`.
-    pub fn new(metadata: Metadata, storage: Arc<dyn CheckpointStorage>, folder: String) -> Self {
-        Restored { metadata, storage, folder }
+    /// A snapshot to restore from. `is_own` says that the job may go on to refer to its files.
+    pub fn new(snapshot: Snapshot, is_own: bool) -> Self {
+        Restored { snapshot, is_own }
     }
 
     /// Number of the checkpoint.
     pub fn id(&self) -> CheckpointId {
-        self.metadata.id
+        self.metadata().id
     }
 
     /// What the checkpoint holds.
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        self.snapshot.metadata()
     }
 
     /// The part of an operator, if it had any state.
     pub fn operator(&self, uid: &OperatorUid) -> Option<&OperatorSnapshot> {
-        self.metadata.operators.iter().find(|operator| operator.uid == *uid)
+        self.metadata().operators.iter().find(|operator| operator.uid == *uid)
     }
 
     /// The keyed states of a subtask.
@@ -114,43 +123,38 @@ impl Restored {
         subtask: SubtaskIndex,
         parallelism: Parallelism,
         max: MaxParallelism,
-    ) -> Result<Vec<KeyedPart<'_>>> {
+    ) -> Result<Vec<KeyedShare<'_>>> {
         let Some(operator) = self.operator(uid) else { return Ok(Vec::new()) };
         rescale::check_coverage(operator)?;
-        let shares = rescale::assign_blocks(operator, subtask, parallelism, max)?;
+        let shares = rescale::assign_keyed(operator, subtask, parallelism, max)?;
         if shares.is_empty() {
             return Err(of_another(uid, "keyed state"));
         }
-        Ok(shares.into_iter().map(KeyedPart::from).collect())
+        Ok(shares)
     }
 
-    /// Reads and verifies the blocks of a keyed state, one after the other.
+    /// Reads and verifies what a keyed state consists of, and passes on what counts of it; how many bytes were read.
     ///
     /// # Errors
     /// If a block cannot be read or does not verify, or from `load`.
     pub(crate) fn load(
         &self,
-        part: &KeyedPart<'_>,
+        share: &KeyedShare<'_>,
         clock: &mut StateClock<'_>,
-        mut load: impl FnMut(KeyGroup, u64, &[u8]) -> Result<()>,
+        load: impl FnMut(&Section<'_>) -> Result<()>,
     ) -> Result<u64> {
-        let mut bytes = 0;
-        for block in &part.blocks {
-            let place = self.place(&block.location);
-            let framed = match &block.location {
-                Location::Inline(framed) => framed.clone(),
-                Location::File { name, offset, len } => {
-                    self.storage.read_range(&format!("{}/{name}", self.folder), *offset, *len)?
-                }
-            };
-            clock.spend(|times| &mut times.prepare);
-            let opened = frame::open(BLOCK, &framed, &place)?;
-            clock.spend(|times| &mut times.confirm);
-            load(block.group, block.entries, opened.payload).map_err(|error| error.context(place))?;
-            clock.spend(|times| &mut times.complete);
-            bytes += framed.len() as u64;
-        }
-        Ok(bytes)
+        let mut loading = Loading { clock, load, bytes: 0 };
+        self.snapshot.replay(share, &mut loading)?;
+        Ok(loading.bytes)
+    }
+
+    /// What later checkpoints of a keyed state may refer to: nothing, if it is not the job's to keep.
+    pub(crate) fn restorable(&self, share: &KeyedShare<'_>) -> Option<Restorable> {
+        let file = |name: &str| self.metadata().files.iter().find(|file| file.name == name);
+        let files = share.lineage.files().map(|name| Some((name.to_owned(), file(name)?.clone())));
+        let files = files.collect::<Option<std::collections::BTreeMap<_, _>>>()?;
+        let may_be_kept = self.is_own && files.values().all(|file| file.shared_by.is_some());
+        may_be_kept.then(|| Restorable { lineage: share.lineage.clone(), files })
     }
 
     /// The elements of an operator state that go to a subtask, in the order in which they were stored. `what` says what they are.
@@ -186,22 +190,27 @@ impl Restored {
         shares.into_iter().flat_map(|share| share.elements).map(<[u8]>::to_vec).collect()
     }
 
-    /// Storage and folder, for another process to open.
-    pub(crate) fn location(&self) -> (String, String) {
-        (self.storage.uri(), self.folder.clone())
+    /// Where it is, for another process to open.
+    pub(crate) fn location(&self) -> SnapshotLocation {
+        let (storage, folder) = (self.snapshot.storage().uri(), self.snapshot.folder().to_owned());
+        SnapshotLocation { storage, folder, is_own: self.is_own }
     }
 
     /// Where the checkpoint lies, for people.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.storage.uri(), self.folder)
+        self.snapshot.path()
     }
+}
 
-    fn place(&self, location: &Location) -> String {
-        match location {
-            Location::Inline(_) => format!("{}/_metadata", self.path()),
-            Location::File { name, offset, .. } => format!("{}/{name} at byte {offset}", self.path()),
-        }
-    }
+/// Where a snapshot to restore is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct SnapshotLocation {
+    /// The storage.
+    pub storage: String,
+    /// The folder in it.
+    pub folder: String,
+    /// Whether the job may go on to refer to its files.
+    pub is_own: bool,
 }
 
 /// Every operator stores all of its states, if only empty ones: what is missing is of an operator of another kind.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use highwater_checkpoint::metadata::OperatorState;
+use highwater_checkpoint::metadata::{OperatorState, Redistribution};
 use highwater_core::{CheckpointId, Result, TaskId};
 use highwater_state::Data;
 
@@ -172,11 +172,13 @@ impl<W: SinkWriter> SinkTask<W> {
             OperatorState {
                 name: COMMITTABLES.into(),
                 schema: W::Committable::schema().to_json(),
+                redistribution: Redistribution::Split,
                 elements: committables.map(encoded).collect(),
             },
             OperatorState {
                 name: WRITERS.into(),
                 schema: W::State::schema().to_json(),
+                redistribution: Redistribution::Split,
                 elements: prepared.states.iter().map(encoded).collect(),
             },
         ];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::Activator;
 
-use highwater_checkpoint::metadata::OperatorState;
+use highwater_checkpoint::metadata::{OperatorState, Redistribution};
 use highwater_core::{CheckpointId, Result, TaskId};
 use highwater_state::Data;
 
@@ -153,7 +153,8 @@ impl<S: Source> SourceTask<S> {
         let id = CheckpointId(self.mark.epoch);
         let began = self.task.control().clock().monotonic();
         let elements = self.reader.snapshot().iter().map(encoded).collect();
-        let splits = OperatorState { name: SPLITS.into(), schema: S::Split::schema().to_json(), elements };
+        let schema = S::Split::schema().to_json();
+        let splits = OperatorState { name: SPLITS.into(), schema, redistribution: Redistribution::Split, elements };
         self.mark.epoch += 1;
         self.outlet.advance(self.mark);
         let pause = self.task.control().clock().monotonic().saturating_sub(began);

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::{Control, TaskEvent, lock};
 use crate::graph::Splits;
 use crate::job::JobEnd;
+use crate::restore::SnapshotLocation;
 
 const MESSAGE: Kind = Kind { magic: *b"HWCT", version: 1, name: "control message" };
 
@@ -71,8 +72,8 @@ pub(crate) struct Start {
     /// Names the attempt, also across restarts of the leader.
     pub token: u64,
     pub first_epoch: CheckpointId,
-    /// Storage and folder of the checkpoint to restore.
-    pub restore: Option<(String, String)>,
+    /// The checkpoint to restore.
+    pub restore: Option<SnapshotLocation>,
     pub splits: Splits,
 }
 

@@ -127,9 +127,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         hashes: &[KeyHash],
         mut f: impl FnMut(usize, &mut S) -> Result<(), E>,
     ) -> Result<(), (usize, E)> {
-        // A row of a small table comes round many times between two snapshots.
-        let is_small = self.arena.bytes() <= CACHED_BYTES;
-        let (fetched, often) = if is_small { (&hashes[..0], true) } else { (hashes, false) };
+        let fetched = if self.arena.bytes() > CACHED_BYTES { hashes } else { &[] };
         for hash in fetched.iter().take(FETCH_HOME) {
             self.groups[self.index_of(*hash)].prefetch(*hash);
         }
@@ -140,7 +138,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
             if let Some(ahead) = fetched.get(i + FETCH_OVERFLOW) {
                 self.groups[self.index_of(*ahead)].prefetch_overflow(*ahead);
             }
-            self.change::<COPY_ON_WRITE, _>(*hash, key, often, |state| f(i, state)).map_err(|error| (i, error))?;
+            self.change::<COPY_ON_WRITE, _>(*hash, key, |state| f(i, state)).map_err(|error| (i, error))?;
         }
         Ok(())
     }
@@ -161,9 +159,9 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     /// If the hash is of another subtask's key group (I2).
     pub fn with<R>(&mut self, hash: KeyHash, key: &K, f: impl FnOnce(&mut S) -> R) -> R {
         if self.snapshot.is_none() {
-            self.change::<false, _>(hash, key, false, f)
+            self.change::<false, _>(hash, key, f)
         } else {
-            self.change::<true, _>(hash, key, false, f)
+            self.change::<true, _>(hash, key, f)
         }
     }
 
@@ -203,9 +201,9 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
 
     /// Encodes about `budget` slots that are not yet, and passes finished chunks to `emit`.
     ///
-    /// A key group has any number of chunks, of about 256 KiB each, none if there is nothing to say of it. Those of
-    /// [removed keys](ChunkKind::Removed) come before those of [rows](ChunkKind::Rows), since a key that was removed
-    /// may have come back. Returns whether all is out, so `true` without a snapshot in progress.
+    /// A key group has any number of chunks, of about 256 KiB each, none if there is nothing to say of it. Those of kind
+    /// [`Removed`](ChunkKind::Removed) come before those with [rows](ChunkKind::Rows), since a key that was removed may
+    /// have come back. Returns whether all is out, so `true` without a snapshot in progress.
     pub fn advance_snapshot(&mut self, budget: usize, emit: &mut dyn FnMut(Chunk)) -> bool {
         let Some(snapshot) = &mut self.snapshot else { return true };
         let finished = snapshot.sweep(&mut self.groups, budget);
@@ -221,8 +219,8 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         self.snapshot.as_mut().map_or(&mut self.spare, Snapshot::spare).give(chunk);
     }
 
-    /// Gives up the snapshot in progress, if there is one. What has changed is not known then, so the next one is full
-    /// in every key group.
+    /// Gives up the snapshot in progress, if there is one. What has changed is not known then, so the next one is full in
+    /// every key group.
     pub fn abort_snapshot(&mut self) {
         if self.snapshot.is_some() {
             self.changes_lost = true;
@@ -252,16 +250,14 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
 
     /// Lets `f` change the state of one key.
     #[inline(always)]
-    fn change<const COPY_ON_WRITE: bool, R>(
-        &mut self,
-        hash: KeyHash,
-        key: &K,
-        often: bool,
-        f: impl FnOnce(&mut S) -> R,
-    ) -> R {
+    fn change<const COPY_ON_WRITE: bool, R>(&mut self, hash: KeyHash, key: &K, f: impl FnOnce(&mut S) -> R) -> R {
         let (index, slot) = self.find_or_insert::<COPY_ON_WRITE>(hash, key);
+        let group = &mut self.groups[index];
         // SAFETY: the row was found or inserted there just now.
-        let state = unsafe { &mut self.groups[index].change(slot, often).state };
+        let state = unsafe {
+            group.note_change(slot);
+            &mut group.row_mut(slot).state
+        };
         let result = f(state);
         if state.is_empty() {
             self.remove(index, slot);

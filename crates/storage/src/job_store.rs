@@ -89,6 +89,28 @@ impl JobStore {
         self.storage.create(&join(&self.layout.checkpoint(id), &layout::data_name(worker)))
     }
 
+    /// Begins a file that several checkpoints may refer to; its name begins as [`layout::shared_name`] does.
+    pub fn create_shared(&self, name: &str) -> Result<Box<dyn SnapshotWriter>> {
+        self.storage.create(&join(&self.layout.shared(), name))
+    }
+
+    /// `len` bytes from `offset` of a shared file, unverified.
+    pub fn read_shared(&self, name: &str, offset: u64, len: u64) -> Result<Vec<u8>> {
+        self.storage.read_range(&join(&self.layout.shared(), name), offset, len)
+    }
+
+    /// The names of the shared files with the checkpoint that wrote each, whether it completed or not. Files that no job wrote
+    /// are left out.
+    pub fn shared_files(&self) -> Result<Vec<(String, CheckpointId)>> {
+        let entries = self.storage.list(&self.layout.shared())?.into_iter().filter(|entry| !entry.is_dir);
+        Ok(entries.filter_map(|entry| layout::parse_shared_name(&entry.name).map(|id| (entry.name, id))).collect())
+    }
+
+    /// Deletes a shared file, to which no checkpoint may refer any more. Not there is Ok.
+    pub fn delete_shared(&self, name: &str) -> Result<()> {
+        self.storage.remove_file(&join(&self.layout.shared(), name))
+    }
+
     /// Makes checkpoint `id` exist. Every file that `metadata` refers to must be finished.
     ///
     /// After [`Outcome::MayHaveHappened`] the checkpoint must be treated as one that may exist: not discarded, its id

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! <job>/chk-<id>/_metadata        makes the checkpoint exist, written last
-//! <job>/chk-<id>/data-<worker>    snapshots of the tasks of one worker
-//! <job>/shared/                   files that several checkpoints may refer to
+//! <job>/chk-<id>/data-<worker>    snapshots of the tasks of one worker, where it shares nothing
+//! <job>/shared/<id>-<worker>      what the tasks of one worker wrote at checkpoint <id>; later ones may refer to it
 //! <job>/taskowned/                files that tasks, not the coordinator, delete
 //! ```
 
@@ -14,9 +14,29 @@ pub const METADATA: &str = "_metadata";
 
 const CHECKPOINT_PREFIX: &str = "chk-";
 
-/// Name of a worker's data file within the folder of a checkpoint.
+/// Name of a worker's data file within the folder of a savepoint.
 pub fn data_name(worker: u32) -> String {
     format!("data-{worker}")
+}
+
+const SHARED: &str = "shared";
+
+/// Name of the file in the folder of shared files that a worker writes at a checkpoint.
+pub fn shared_name(id: CheckpointId, worker: u32) -> String {
+    format!("{id}-{worker}")
+}
+
+/// The checkpoint that wrote a shared file, from its name; `None` if the name does not begin as [`shared_name`] does.
+pub fn parse_shared_name(name: &str) -> Option<CheckpointId> {
+    parse_id(name.split_once('-')?.0)
+}
+
+/// Path of a shared file of the job in whose folder the folder of a checkpoint lies.
+pub fn shared_beside(checkpoint: &str, name: &str) -> String {
+    match checkpoint.rsplit_once('/') {
+        Some((job, _)) => format!("{job}/{SHARED}/{name}"),
+        None => format!("{SHARED}/{name}"),
+    }
 }
 
 /// Name of a checkpoint's folder within the folder of its job.
@@ -26,9 +46,13 @@ pub fn checkpoint_name(id: CheckpointId) -> String {
 
 /// The id in a folder's name; `None` if it is not exactly what [`checkpoint_name`] gives.
 pub fn parse_checkpoint_name(name: &str) -> Option<CheckpointId> {
-    let id = CheckpointId(name.strip_prefix(CHECKPOINT_PREFIX)?.parse().ok()?);
-    // `parse` also takes "+7" and "007", which would be second names of the same checkpoint.
-    (checkpoint_name(id) == name).then_some(id)
+    parse_id(name.strip_prefix(CHECKPOINT_PREFIX)?)
+}
+
+/// `parse` also takes "+7" and "007", which would be second names of the same checkpoint.
+fn parse_id(digits: &str) -> Option<CheckpointId> {
+    let id = CheckpointId(digits.parse().ok()?);
+    (id.to_string() == digits).then_some(id)
 }
 
 /// The paths of one job, relative to the storage.
@@ -55,7 +79,7 @@ impl Layout {
 
     /// Folder of the files that several checkpoints may refer to.
     pub fn shared(&self) -> String {
-        format!("{}/shared", self.job)
+        format!("{}/{SHARED}", self.job)
     }
 
     /// Folder of the files that tasks, not the coordinator, delete.
@@ -80,10 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_file_tells_who_wrote_it() {
+        assert_eq!(parse_shared_name("7-3"), Some(CheckpointId(7)));
+        assert_eq!(parse_shared_name("18-0-000012.sst"), Some(CheckpointId(18)));
+        assert!(["7", "x-3", "-3", "07-3", "+7-3"].iter().all(|name| parse_shared_name(name).is_none()));
+    }
+
+    #[test]
     fn the_layout_is_part_of_the_stored_format() {
         let layout = Layout::new(JobName::parse("visitors").unwrap());
         assert_eq!(layout.checkpoint(CheckpointId(7)), "visitors/chk-7");
-        assert_eq!((METADATA, data_name(3).as_str()), ("_metadata", "data-3"));
+        assert_eq!(
+            (METADATA, data_name(3).as_str(), shared_name(CheckpointId(7), 3).as_str()),
+            ("_metadata", "data-3", "7-3")
+        );
+        assert_eq!(shared_beside("visitors/chk-7", "7-3"), "visitors/shared/7-3");
+        assert_eq!(shared_beside("chk-7", "7-3"), "shared/7-3");
         assert_eq!((layout.shared().as_str(), layout.taskowned().as_str()), ("visitors/shared", "visitors/taskowned"));
     }
 }

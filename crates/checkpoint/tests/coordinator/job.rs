@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use highwater_checkpoint::{
-    CheckpointConfig, Coordinator, Event, FileDigest, JobPlan, KeyedSnapshot, OperatorPlan, TaskSnapshot,
+    CheckpointConfig, CompletedCheckpoint, Coordinator, Event, FileDigest, JobPlan, KeyedSnapshot, Lineage,
+    OperatorPlan, TaskSnapshot,
 };
 use highwater_core::{CheckpointId, JobName, MaxParallelism, OperatorUid, Parallelism, SubtaskIndex, TaskId};
 
@@ -28,23 +29,42 @@ pub fn plan() -> JobPlan {
 }
 
 pub fn coordinator(config: &CheckpointConfig, next_id: CheckpointId, restored: Vec<CheckpointId>) -> Coordinator {
+    coordinator_after(config, next_id, restored.into_iter().map(without_shared_files).collect())
+}
+
+pub fn coordinator_after(
+    config: &CheckpointConfig,
+    next_id: CheckpointId,
+    restored: Vec<CompletedCheckpoint>,
+) -> Coordinator {
     Coordinator::new(config.clone(), plan(), next_id, restored).unwrap()
+}
+
+pub fn without_shared_files(id: CheckpointId) -> CompletedCheckpoint {
+    CompletedCheckpoint { id, shared_files: Default::default() }
 }
 
 /// The acknowledgement of a task that owns its key groups and wrote `files`.
 pub fn acknowledgement(id: CheckpointId, index: u32, files: Vec<FileDigest>) -> Event {
     let max_parallelism = MaxParallelism::new(8).unwrap();
+    let range = max_parallelism.range_of(SubtaskIndex(index), Parallelism::new(TASKS).unwrap());
     let keyed = KeyedSnapshot {
         name: "state".to_owned(),
         max_parallelism,
-        range: max_parallelism.range_of(SubtaskIndex(index), Parallelism::new(TASKS).unwrap()),
+        range,
         schema: "{}".to_owned(),
-        blocks: vec![],
+        lineage: Lineage { since: vec![id; range.count()], segments: vec![] },
+        store: None,
     };
     let snapshot = TaskSnapshot { keyed: vec![keyed], operator_state: vec![] };
     Event::Acknowledged { id, task: task(index), snapshot, files, bytes: 10 }
 }
 
+/// The file in which checkpoint `by` wrote what has changed in the state of a task.
+pub fn shared_file(by: CheckpointId, index: u32) -> FileDigest {
+    FileDigest { shared_by: Some(by), ..file(&format!("by{by}-{index}")) }
+}
+
 pub fn file(name: &str) -> FileDigest {
-    FileDigest { name: name.to_owned(), len: 10, crc32c: 1 }
+    FileDigest { name: name.to_owned(), shared_by: None, len: 10, crc32c: 1 }
 }

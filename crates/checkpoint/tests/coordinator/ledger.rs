@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use highwater_checkpoint::CompletedCheckpoint;
 use highwater_checkpoint::{CheckpointConfig, CheckpointKind, CheckpointReport, Command, Event, Metadata, Outcome};
 use highwater_core::CheckpointId;
 
@@ -31,6 +32,8 @@ struct Life {
     published: Option<End>,
     notified: Option<End>,
     end: Option<End>,
+    /// The shared files its tasks refer to.
+    shared_files: BTreeMap<String, CheckpointId>,
 }
 
 /// The lives of all checkpoints of a job across its attempts.
@@ -70,8 +73,11 @@ impl Ledger {
     pub fn observe(&mut self, event: &Event) {
         match event {
             Event::Located { id, .. } => self.life(*id).located = true,
-            Event::Acknowledged { id, task, .. } => {
-                self.life(*id).acknowledged.insert(task.subtask.0);
+            Event::Acknowledged { id, task, files, .. } => {
+                let life = self.life(*id);
+                life.acknowledged.insert(task.subtask.0);
+                let shared = files.iter().filter_map(|file| Some((file.name.clone(), file.shared_by?)));
+                life.shared_files.extend(shared);
             }
             Event::Published { id } => self.life(*id).published = Some(End::Completed),
             Event::PublishFailed { id, may_have_happened, .. } => {
@@ -89,7 +95,7 @@ impl Ledger {
 
     /// The coordinator is lost, and what it was doing with it. `in_doubt_exist` says what the search for checkpoints finds
     /// out about those that were published, or might have been. Returns what it finds.
-    pub fn restart(&mut self, in_doubt_exist: bool) -> Vec<CheckpointId> {
+    pub fn restart(&mut self, in_doubt_exist: bool) -> Vec<CompletedCheckpoint> {
         for life in self.lives.values_mut() {
             let doubtful = life.end == Some(End::InDoubt) || (life.publishing && life.end.is_none());
             match life.end {
@@ -99,7 +105,8 @@ impl Ledger {
             }
         }
         (self.consecutive_failures, self.failed, self.stopped, self.completed_final) = (0, false, false, false);
-        self.lives.iter().filter(|(_, life)| life.end == Some(End::Completed)).map(|(id, _)| *id).collect()
+        let completed = self.lives.iter().filter(|(_, life)| life.end == Some(End::Completed));
+        completed.map(|(id, life)| CompletedCheckpoint { id: *id, shared_files: life.shared_files.clone() }).collect()
     }
 
     /// Checks what the coordinator decided at `now`.
@@ -112,6 +119,7 @@ impl Ledger {
                 Command::NotifyComplete { id } => self.check_notify(*id, End::Completed),
                 Command::NotifyAborted { id, .. } => self.check_notify(*id, End::Failed),
                 Command::Discard { id } => self.check_discard(*id, commands),
+                Command::DeleteShared { names } => self.check_delete(names),
                 Command::Report(report) => self.check_report(report, now),
                 Command::Refuse { .. } => {}
                 Command::FailJob { .. } => self.check_fail_job(),
@@ -135,6 +143,7 @@ impl Ledger {
             published: None,
             notified: None,
             end: None,
+            shared_files: BTreeMap::new(),
         };
         self.lives.insert(id, born);
         let max = if self.config.min_pause.is_zero() { self.config.max_concurrent as usize } else { 1 };
@@ -208,6 +217,17 @@ impl Ledger {
                 let ends_now = |command: &Command| matches!(command, Command::Report(report) if report.id == id);
                 assert!(commands.iter().any(ends_now), "{id} is discarded while it is pending");
             }
+        }
+    }
+
+    fn check_delete(&mut self, names: &[String]) {
+        for (id, life) in &self.lives {
+            let may_be_restored = match life.end {
+                Some(End::Completed | End::InDoubt) | None => true,
+                Some(End::Failed | End::Subsumed | End::Forgotten) => false,
+            };
+            let lost = names.iter().find(|name| life.shared_files.contains_key(*name));
+            assert!(!may_be_restored || lost.is_none(), "file {lost:?} is deleted, which checkpoint {id} needs");
         }
     }
 

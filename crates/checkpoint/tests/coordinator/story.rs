@@ -68,6 +68,7 @@ fn render(command: Command) -> String {
         Command::NotifyComplete { id } => format!("notify complete {id}"),
         Command::NotifyAborted { id, reason } => format!("notify aborted {id} {}", reason_word(&reason)),
         Command::Discard { id } => format!("discard {id}"),
+        Command::DeleteShared { names } => format!("delete {}", names.join(" ")),
         Command::Report(CheckpointReport { id, outcome, times, .. }) => {
             let outcome = match &outcome {
                 Outcome::Completed => "completed",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use highwater_checkpoint::{CheckpointConfig, Command, Coordinator, Event, RequestKind};
 use highwater_core::CheckpointId;
 
-use crate::job::{TASKS, acknowledgement, coordinator, file, ms, task};
+use crate::job::{TASKS, acknowledgement, coordinator, coordinator_after, file, ms, shared_file, task};
 use crate::ledger::Ledger;
 
 /// Something that can happen next.
@@ -45,11 +45,15 @@ enum TaskStep {
 pub struct World {
     config: CheckpointConfig,
     coordinator: Coordinator,
+    /// The first checkpoint of this attempt.
+    first_id: CheckpointId,
     ledger: Ledger,
     now: Duration,
     locating: BTreeSet<CheckpointId>,
     publishing: BTreeSet<CheckpointId>,
     tasks: BTreeMap<(CheckpointId, u32), TaskStep>,
+    /// The checkpoints that wrote the shared files which each task's state consists of.
+    lineages: BTreeMap<u32, Vec<CheckpointId>>,
 }
 
 impl World {
@@ -58,11 +62,13 @@ impl World {
         let mut world = World {
             config: config.clone(),
             coordinator: coordinator(config, CheckpointId(1), vec![]),
+            first_id: CheckpointId(1),
             ledger: Ledger::new(config),
             now: Duration::ZERO,
             locating: BTreeSet::new(),
             publishing: BTreeSet::new(),
             tasks: BTreeMap::new(),
+            lineages: BTreeMap::new(),
         };
         world.tell(Event::Running);
         world
@@ -119,11 +125,21 @@ impl World {
             Action::Acknowledge(id, index) => {
                 self.tasks.insert((id, index), TaskStep::Done);
                 // One of the tasks keeps its state inline.
-                let files = (1..=index).map(|n| file(&format!("{index}-{n}"))).collect();
+                let mut files: Vec<_> = (1..=index).map(|n| file(&format!("{index}-{n}"))).collect();
+                if id >= self.first_id {
+                    let lineage = self.lineages.entry(index).or_default();
+                    lineage.push(id);
+                    // Every third file of a task holds its whole state.
+                    if id.0.is_multiple_of(3) {
+                        lineage.drain(..lineage.len() - 1);
+                    }
+                    files.extend(lineage.iter().map(|by| shared_file(*by, index)));
+                }
                 self.tell(acknowledgement(id, index, files));
             }
             Action::Decline(id, index) => {
                 self.tasks.insert((id, index), TaskStep::Done);
+                self.lineages.remove(&index);
                 self.tell(Event::Declined { id, task: task(index), reason: "disk full".to_owned() });
             }
             Action::Publish(id) => {
@@ -175,6 +191,7 @@ impl World {
                 Command::NotifyComplete { .. }
                 | Command::NotifyAborted { .. }
                 | Command::Discard { .. }
+                | Command::DeleteShared { .. }
                 | Command::Report(_)
                 | Command::Refuse { .. }
                 | Command::FailJob { .. } => {}
@@ -192,7 +209,14 @@ impl World {
     fn restart(&mut self, in_doubt_exist: bool) {
         self.publishing.clear();
         let restored = self.ledger.restart(in_doubt_exist);
-        self.coordinator = coordinator(&self.config, self.coordinator.next_id(), restored);
+        self.lineages.clear();
+        for by in restored.last().iter().flat_map(|newest| newest.shared_files.iter()) {
+            let (_, index) = by.0.split_once('-').expect("the name of a shared file");
+            self.lineages.entry(index.parse().expect("a task")).or_default().push(*by.1);
+        }
+        self.lineages.values_mut().for_each(|lineage| lineage.sort_unstable());
+        self.first_id = self.coordinator.next_id();
+        self.coordinator = coordinator_after(&self.config, self.first_id, restored);
         self.tell(Event::Running);
     }
 }

@@ -196,8 +196,8 @@ fn a_damaged_data_file_is_found_before_anything_runs() {
         let dir = tempfile::tempdir().unwrap();
         keep_much(dir.path()).unwrap();
         let checkpoint = checkpoints(dir.path()).pop().unwrap();
-        let files = fs::read_dir(&checkpoint).unwrap().map(|entry| entry.unwrap().path());
-        let data = files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("data-")).max().unwrap();
+        let shared = fs::read_dir(checkpoint.with_file_name("shared")).unwrap();
+        let data = shared.map(|entry| entry.unwrap().path()).max().unwrap();
         damage(&data);
         assert_refused(keep_much(dir.path()), ErrorKind::Incompatible, &[data.to_str().unwrap(), what]);
     }

@@ -8,8 +8,8 @@
 //! A bucket never straddles a cache line it does not fill, so a look-up costs one cache miss; and the tags of a
 //! bucket are compared all together, without a branch per slot that the processor would guess wrong every third time.
 //!
-//! Behind the last bucket follows a bit per page, a page being as many buckets as have about 64 lanes: whether one of
-//! its rows has changed. So a snapshot of what has changed passes over the rest without looking at its tags.
+//! Behind the last bucket follows a bit per page, a page being so many buckets as have about 64 lanes: whether one of its
+//! rows has changed. So a snapshot of what has changed passes over the rest without looking at its tags.
 //!
 //! Invariants:
 //! * a lane's row is initialized if and only if its tag is [`Tag::is_row`]; memory of zeros is empty buckets;
@@ -291,24 +291,17 @@ impl<K, S> Buckets<K, S> {
         }
     }
 
-    /// The row in a slot, of which is noted that it changes.
-    ///
-    /// Where rows change `often` between two snapshots, noting it is skipped if it was done before. Elsewhere that
-    /// branch would be guessed wrong, and is not taken.
+    /// Notes that the row in a slot changes.
     ///
     /// # Safety
     /// The slot is one of this array, and holds a row.
     #[inline]
-    pub(super) unsafe fn change(&mut self, slot: Slot, often: bool) -> &mut Row<K, S> {
-        let (row, tag) = (self.row_at(slot), self.tag(slot));
+    pub(super) unsafe fn change(&mut self, slot: Slot) {
+        let tag = self.tag(slot).changed();
         debug_assert!(tag.is_row());
-        if !(often & tag.is_changed()) {
-            // SAFETY: by the contract.
-            unsafe { self.tag_at(slot).write(tag.changed()) };
-            self.note_change(slot.bucket);
-        }
-        // SAFETY: by the contract, and since `self` alone refers to its block.
-        unsafe { &mut *row }
+        // SAFETY: by the contract.
+        unsafe { self.tag_at(slot).write(tag) };
+        self.note_change(slot.bucket);
     }
 
     /// Notes that the row in a slot is as the snapshots have it.
@@ -337,8 +330,8 @@ impl<K, S> Buckets<K, S> {
 
     /// A bit per page: whether one of its rows has changed.
     pub(super) fn changed_pages(&mut self) -> &mut [u64] {
-        // SAFETY: the block has a bit for every page behind its buckets, of zeroed memory that is aligned to a cache
-        // line there; without buckets the slice is empty. `self` alone refers to the block.
+        // SAFETY: the block has a bit for every page behind its buckets, of zeroed memory that is aligned to a cache line
+        // there; without buckets the slice is empty. `self` alone refers to the block.
         unsafe { std::slice::from_raw_parts_mut(self.changed_words(), self.pages().div_ceil(64)) }
     }
 

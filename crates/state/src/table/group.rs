@@ -21,7 +21,7 @@ use super::arena::Arena;
 use super::bucket::{Buckets, Row, Slot, Slots};
 use super::order::GoldenOrder;
 use super::snapshot::Scope;
-use super::tag::{Fingerprint, Standing, Tag};
+use super::tag::{Fingerprint, Standing, Tag, about_home};
 
 /// Up to this many buckets a table doubles, and does not shrink.
 const SMALL: usize = 64;
@@ -125,14 +125,14 @@ impl<K, S> Group<K, S> {
     /// Asks for the memory in which `hash` is searched first.
     #[inline]
     pub(super) fn prefetch(&self, hash: KeyHash) {
-        self.buckets.prefetch(Fingerprint::nearly(hash).home(self.buckets.count()));
+        self.buckets.prefetch(about_home(hash, self.buckets.count()));
     }
 
     /// Asks for the memory where the search goes on if the home of `hash`, which should have arrived, is full of
     /// others.
     #[inline]
     pub(super) fn prefetch_overflow(&self, hash: KeyHash) {
-        let fingerprint = Fingerprint::nearly(hash);
+        let fingerprint = Fingerprint::of(hash);
         let home = fingerprint.home(self.buckets.count());
         if self.buckets.passes(home, fingerprint) {
             self.buckets.prefetch(self.buckets.after(home));
@@ -214,7 +214,7 @@ impl<K, S> Group<K, S> {
         unsafe { self.buckets.row(slot) }
     }
 
-    /// The row in a slot, of which the caller notes whether it [changes](Self::change).
+    /// The row in a slot, of which the caller notes a [change](Self::note_change).
     ///
     /// # Safety
     /// As for [`row`](Self::row).
@@ -224,14 +224,14 @@ impl<K, S> Group<K, S> {
         unsafe { self.buckets.row_mut(slot) }
     }
 
-    /// The row in a slot, whose state is noted to change, [often](Buckets::change) or not.
+    /// Notes that the row in a slot changes.
     ///
     /// # Safety
     /// As for [`row`](Self::row).
     #[inline]
-    pub(super) unsafe fn change(&mut self, slot: Slot, often: bool) -> &mut Row<K, S> {
+    pub(super) unsafe fn note_change(&mut self, slot: Slot) {
         // SAFETY: by the contract.
-        unsafe { self.buckets.change(slot, often) }
+        unsafe { self.buckets.change(slot) };
     }
 
     /// Whether no snapshot has the row in a slot, one that was found or inserted.
@@ -288,8 +288,8 @@ impl<K, S> Group<K, S> {
         self.used() + rows <= self.slots() * 3 / 4
     }
 
-    /// Moves all rows to new buckets, as many as are good for `rows` rows in all, and leaves tombstones behind. Whether
-    /// a row has changed moves with it.
+    /// Moves all rows to new buckets, as many as are good for `rows` rows in all, and leaves tombstones behind. What has
+    /// changed is still so.
     ///
     /// `phase`, from 0 to 31, spreads the moments at which the groups of a subtask grow, which with evenly distributed
     /// keys would else be nearly the same one.

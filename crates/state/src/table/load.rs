@@ -41,7 +41,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
             self.before_change(index, Group::<K, S>::page_of(slot));
             let is_empty = row.state.is_empty();
             let group = &mut self.groups[index];
-            // SAFETY: a row was found in the slot, or it is the vacancy for the hash; the table did not change since.
+            // SAFETY: a row was found in the slot, or it is the vacancy for the hash, and the table did not change since.
             match place {
                 Ok(_) if was_empty => return Err(DecodeError::Duplicate { what: "key group" }),
                 Ok(slot) if is_empty => unsafe { group.remove(slot) },

@@ -1,7 +1,7 @@
 //! The keys of rows that are gone: what a snapshot of changes has to say beside the rows that are there.
 //!
-//! A key is kept here if an earlier snapshot has its row, encoded as it will be stored. A row that comes back is in no
-//! snapshot, so the list never has more keys than the snapshots before have rows.
+//! A key is kept here if an earlier snapshot has its row, encoded as it will be stored. A row comes into a snapshot once
+//! and is removed once after, so the list never has more keys than the last snapshots had rows.
 
 use highwater_core::KeyGroup;
 

@@ -1,18 +1,18 @@
-//! Copy on write: the content of the tables at one moment, or what has changed of it, encoded while they change on.
+//! Copy on write: the content of the tables at one moment, or what has changed of it, encoded while they go on changing.
 //!
-//! A table is cut in pages of about 64 slots. When a snapshot begins, no page of it is captured. A page is captured,
-//! that is its rows are encoded, right before the first change to one of its slots, or when the sweep that runs between
-//! two batches comes to it, whichever is first. A table that has to be resized is captured as a whole before.
+//! A table is cut in pages of about 64 slots. When a snapshot begins, no page of it is captured. A page is captured, that
+//! is its rows are encoded, right before the first change to one of its slots, or when the sweep that runs between two
+//! batches comes to it, whichever is first. A table that has to be resized is captured as a whole before.
 //!
 //! For a snapshot of changes, pages without any count as captured from the start, and of the others only the rows with
 //! changes are encoded. What is captured counts as stored: from then on a change is one for the next snapshot. The bits
 //! that say which pages have changes are taken over at the begin, so the two snapshots never mix.
 //!
 //! Invariants:
-//! * every page that has something that is asked for is captured exactly once, and unchanged until then: so what comes
-//!   out is exactly what there was at that moment;
+//! * every page that existed when the snapshot began is captured at most once, and unchanged until then; those not
+//!   captured in the end have nothing that is asked for: so what comes out is exactly the content at that moment;
 //! * a table keeps its pages (it is neither moved nor resized) while one of them is not captured;
-//! * the flags of a row in a captured page are about changes after that moment, for the next snapshot.
+//! * a row is as the snapshots have it, or flagged, or in a page that is not captured.
 
 use highwater_core::KeyGroup;
 

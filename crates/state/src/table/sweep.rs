@@ -51,7 +51,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
                     self.take_out(index, slot);
                 } else if is_changed {
                     // SAFETY: as above.
-                    unsafe { self.groups[index].change(slot, false) };
+                    unsafe { self.groups[index].note_change(slot) };
                 }
             }
         }

@@ -62,12 +62,6 @@ impl Tag {
         }
     }
 
-    /// Whether the row has changed since the last snapshot began.
-    #[inline]
-    pub(super) fn is_changed(self) -> bool {
-        self.0 & Standing::Changed as u32 != 0
-    }
-
     /// The tag of the same row once it has changed. What is fresh stays so.
     #[inline]
     pub(super) fn changed(self) -> Self {
@@ -84,13 +78,7 @@ pub(super) struct Fingerprint(u32);
 impl Fingerprint {
     #[inline]
     pub(super) fn of(hash: KeyHash) -> Self {
-        Fingerprint(Self::nearly(hash).0.max(1 << 2 | FLAGS))
-    }
-
-    /// The same for all hashes but very few: good enough to fetch memory by, and saves what tells those from no row.
-    #[inline]
-    pub(super) fn nearly(hash: KeyHash) -> Self {
-        Fingerprint(hash.0 as u32 | FLAGS)
+        Fingerprint((hash.0 as u32 | FLAGS).max(1 << 2 | FLAGS))
     }
 
     /// Where a row is searched first in a table of `buckets`: its part of the hash, scaled.
@@ -98,6 +86,12 @@ impl Fingerprint {
     pub(super) fn home(self, buckets: usize) -> usize {
         ((u64::from(self.0) * buckets as u64) >> 32) as usize
     }
+}
+
+/// The home of a key, or in very few cases the bucket before it: good enough to fetch memory, and saves the flags.
+#[inline]
+pub(super) fn about_home(hash: KeyHash, buckets: usize) -> usize {
+    ((u64::from(hash.0 as u32) * buckets as u64) >> 32) as usize
 }
 
 /// The tags of four lanes, which are looked at all together, without branches. Answers have a bit per lane.
@@ -191,7 +185,7 @@ mod vector {
     /// Those of rows that are not as stored.
     #[inline]
     pub(in super::super) fn changed(tags: &Four) -> u32 {
-        lanes(tags, Tag::is_changed)
+        lanes(tags, |tag| tag.0 & Standing::Changed as u32 != 0)
     }
 }
 

@@ -38,21 +38,6 @@ fn it_holds_as_many_entries_as_there_were_changes() {
 }
 
 #[test]
-fn pages_without_changes_cost_next_to_nothing() {
-    let mut tables = stored(1, 60_000);
-    for changes in [1, 10, 0] {
-        (0..changes).for_each(|key| set(&mut tables, key, 2));
-        tables.begin_snapshot(|_| Scope::Changed);
-        // A slot for each page that is passed over, and all slots of those that are not.
-        let mut entries = 0;
-        assert!(tables.advance_snapshot(3_000, &mut |chunk| entries += chunk.entries), "{changes} changes");
-        assert_eq!(entries, changes);
-    }
-    tables.begin_snapshot(|_| Scope::Full);
-    assert!(!tables.advance_snapshot(3_000, &mut |_| ()));
-}
-
-#[test]
 fn it_has_nothing_of_a_row_that_came_and_went() {
     let mut tables = stored(4, 1_000);
     (5_000..6_000).for_each(|key| set(&mut tables, key, 1));
@@ -86,32 +71,6 @@ fn growth_keeps_what_is_changed_apart_from_the_rest() {
 }
 
 #[test]
-fn batches_note_changes_before_and_after_a_snapshot() {
-    // Small enough that a row which has changed before is passed over, and too large for that.
-    for keys in [2_000, 50_000] {
-        let mut tables = stored(4, keys);
-        let batch: Vec<u64> = (0..500).map(|i| i * 3).collect();
-        let hashes: Vec<KeyHash> = batch.iter().map(Data::key_hash).collect();
-        let update = |tables: &mut Tables| {
-            let done = tables.for_each(&batch, &hashes, |_, state| {
-                state.value.update(|value| *value += 1);
-                Ok::<(), ()>(())
-            });
-            assert_eq!(done, Ok(()));
-        };
-        for _ in 0..3 {
-            update(&mut tables);
-            update(&mut tables);
-            tables.begin_snapshot(|_| Scope::Changed);
-            update(&mut tables);
-            assert_eq!(Emitted::rest(&mut tables).entries(ChunkKind::Rows), 500);
-            assert_eq!(snapshot(&mut tables, Scope::Changed), (500, 0));
-            assert_eq!(snapshot(&mut tables, Scope::Changed), (0, 0));
-        }
-    }
-}
-
-#[test]
 fn changes_during_a_snapshot_are_for_the_next_one() {
     let mut tables = stored(4, 10_000);
     (0..1_000).for_each(|key| set(&mut tables, key, 2));
@@ -141,24 +100,6 @@ fn what_was_loaded_is_unchanged() {
     emitted.load_into(&mut restored);
     assert_eq!(snapshot(&mut restored, Scope::Changed), (0, 0));
     assert!(content(&restored) == content(&tables));
-}
-
-#[test]
-fn what_is_loaded_during_a_snapshot_is_not_in_it() {
-    let mut other = stored(4, 6_000);
-    (0..6_000).for_each(|key| set(&mut other, key, 8));
-    other.begin_snapshot(|_| Scope::Full);
-    let rows = Emitted::rest(&mut other);
-    (0..3_000).for_each(|key| set(&mut other, key, 0));
-    other.begin_snapshot(|_| Scope::Changed);
-    let removed = Emitted::rest(&mut other);
-    for loaded in [rows, removed] {
-        let mut tables = stored(4, 5_000);
-        let before = content(&tables);
-        tables.begin_snapshot(|_| Scope::Full);
-        loaded.load_into(&mut tables);
-        assert!(Emitted::rest(&mut tables).content::<u64, Count>() == before);
-    }
 }
 
 #[test]

@@ -1,0 +1,137 @@
+//! The lineage of one keyed state of one task, as the upload thread keeps it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use highwater_checkpoint::block::{self, BLOCK, BlockBuilder};
+use highwater_checkpoint::metadata::{Block, FileDigest, KeyedSnapshot, Location};
+use highwater_checkpoint::{Lineage, Segment};
+use highwater_core::{CheckpointId, Error, KeyGroupRange, Result, frame};
+use highwater_storage::JobStore;
+
+use super::KeyedFrame;
+
+/// A lineage, and whether it can be relied upon.
+pub(super) struct Tracked {
+    lineage: Lineage,
+    is_lost: bool,
+    /// Tells the task.
+    lost: Arc<AtomicBool>,
+}
+
+impl Tracked {
+    pub fn new(lineage: Lineage, lost: Arc<AtomicBool>) -> Self {
+        Tracked { lineage, is_lost: false, lost }
+    }
+
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// Something that the task handed over could not be written.
+    pub fn lose(&mut self) {
+        self.is_lost = true;
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// Appends what checkpoint `id` wrote.
+    ///
+    /// # Errors
+    /// If something before it was lost, and it does not hold everything.
+    pub fn advance(&mut self, id: CheckpointId, frame: &KeyedFrame, blocks: Vec<Block>) -> Result<()> {
+        if self.is_lost && !frame.full.iter().all(|full| *full) {
+            self.lose();
+            return Err(Error::internal(format!(
+                "state {} has a gap, since an earlier snapshot could not be written; the next one will hold everything",
+                frame.name
+            )));
+        }
+        self.is_lost = false;
+        let is_full = |group| frame.full[frame.range.index_of(group)];
+        self.lineage.advance(frame.range, Segment { id, blocks }, is_full);
+        Ok(())
+    }
+
+    /// Bytes of the blocks that are not in a file.
+    pub fn inline_bytes(&self) -> u64 {
+        let inline = self.lineage.blocks().filter(|block| matches!(block.location, Location::Inline(_)));
+        inline.map(Block::bytes).sum()
+    }
+
+    /// Moves the blocks that are not in a file into one, with `append`.
+    pub fn move_inline(&mut self, mut append: impl FnMut(&[u8]) -> Result<Location>) -> Result<()> {
+        for block in self.lineage.segments.iter_mut().flat_map(|segment| &mut segment.blocks) {
+            if let Location::Inline(framed) = &block.location {
+                block.location = append(framed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes small segments anew as one if there are many, with `append`, which takes payloads of blocks. Those in files that are
+    /// not `durable` yet have to wait.
+    pub fn merge(
+        &mut self,
+        range: KeyGroupRange,
+        store: &JobStore,
+        durable: &BTreeMap<String, FileDigest>,
+        mut append: impl FnMut(&[u8]) -> Result<Location>,
+    ) -> Result<()> {
+        let Some(crowded) = self.lineage.crowded() else { return Ok(()) };
+        let segments = &self.lineage.segments[crowded.clone()];
+        let is_durable = |block: &Block| match &block.location {
+            Location::Inline(_) => true,
+            Location::File { name, .. } => durable.contains_key(name),
+        };
+        if !segments.iter().flat_map(|segment| &segment.blocks).all(is_durable) {
+            return Ok(());
+        }
+        let (mut builder, mut blocks) = (BlockBuilder::default(), Vec::new());
+        let mut close = |builder: &mut BlockBuilder| {
+            builder.close(|range, entries, payload| {
+                blocks.push(Block { range, entries, location: append(payload)? });
+                Ok(())
+            })
+        };
+        for segment in segments {
+            for block in &segment.blocks {
+                let (framed, place) = read(store, block)?;
+                let opened = frame::open(BLOCK, &framed, &place)?;
+                for section in block::sections(block, segment.id, &opened, &place)? {
+                    if self.lineage.is_current(range, section.group, section.id) {
+                        builder.push(&section);
+                    }
+                    if builder.is_full() {
+                        close(&mut builder)?;
+                    }
+                }
+            }
+        }
+        close(&mut builder)?;
+        self.lineage.replace(crowded, blocks);
+        Ok(())
+    }
+
+    /// The snapshot of the state as it is now.
+    pub fn snapshot(&self, frame: KeyedFrame) -> KeyedSnapshot {
+        KeyedSnapshot {
+            name: frame.name.to_string(),
+            max_parallelism: frame.max_parallelism,
+            range: frame.range,
+            schema: frame.schema,
+            lineage: self.lineage.clone(),
+            store: None,
+        }
+    }
+}
+
+/// The frame of a block, and where it was read.
+fn read(store: &JobStore, block: &Block) -> Result<(Vec<u8>, String)> {
+    match &block.location {
+        Location::Inline(framed) => Ok((framed.clone(), "a block in memory".to_owned())),
+        Location::File { name, offset, len } => {
+            Ok((store.read_shared(name, *offset, *len)?, format!("shared file {name} at byte {offset}")))
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Replaying the lineage of a keyed state.
+
+use highwater_checkpoint::block::{self, BLOCK, Section};
+use highwater_checkpoint::metadata::{Block, Location};
+use highwater_checkpoint::rescale::KeyedShare;
+use highwater_core::frame;
+use highwater_core::{CheckpointId, Result};
+
+use crate::Snapshot;
+
+/// Blocks that follow each other in a file are read together, up to about this many bytes.
+const READ_BYTES: u64 = 4 << 20;
+
+/// What a replay is asked for, and what it reports on the way.
+pub trait Replay {
+    /// Takes in a section that counts. Sections come in the order in which they have to be applied.
+    ///
+    /// # Errors
+    /// End the replay; the place is added to them.
+    fn section(&mut self, section: &Section<'_>) -> Result<()>;
+
+    /// Bytes were read: called before they are verified.
+    fn read(&mut self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// What was read has been verified: called before its sections are taken in.
+    fn verified(&mut self) {}
+}
+
+/// A run of blocks that lie one after the other.
+struct Run<'a> {
+    segment: CheckpointId,
+    blocks: Vec<&'a Block>,
+}
+
+impl Snapshot {
+    /// Reads and verifies the blocks of a keyed state, and passes on the sections that count for its key groups.
+    ///
+    /// # Errors
+    /// If a block cannot be read or does not verify, naming file and offset; those of `replay`.
+    pub fn replay(&self, share: &KeyedShare<'_>, replay: &mut impl Replay) -> Result<()> {
+        for segment in &share.lineage.segments {
+            for run in runs(segment.id, &segment.blocks) {
+                self.replay_run(share, &run, replay)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_run(&self, share: &KeyedShare<'_>, run: &Run<'_>, replay: &mut impl Replay) -> Result<()> {
+        let bytes = self.read_run(run)?;
+        replay.read(bytes.len() as u64);
+        let mut rest = bytes.as_slice();
+        for block in &run.blocks {
+            let place = self.place(block);
+            let (framed, after) = rest.split_at(block.bytes() as usize);
+            rest = after;
+            let opened = frame::open(BLOCK, framed, &place)?;
+            let sections = block::sections(block, run.segment, &opened, &place)?;
+            replay.verified();
+            for section in &sections {
+                if share.lineage.is_current(share.range, section.group, section.id) {
+                    replay.section(section).map_err(|error| {
+                        error.context(format!("{place}, key group {} of state {}", section.group.0, share.name))
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_run(&self, run: &Run<'_>) -> Result<Vec<u8>> {
+        let Some(first) = run.blocks.first() else { return Ok(Vec::new()) };
+        match &first.location {
+            Location::Inline(framed) => Ok(framed.clone()),
+            Location::File { name, offset, .. } => {
+                let len = run.blocks.iter().map(|block| block.bytes()).sum();
+                Ok(self.storage.read_range(&self.path_of(self.file(name)?), *offset, len)?)
+            }
+        }
+    }
+
+    /// Reads and verifies one block; its frame.
+    ///
+    /// # Errors
+    /// If it cannot be read or does not verify, naming file and offset.
+    pub fn read_block(&self, block: &Block, segment: CheckpointId) -> Result<Vec<u8>> {
+        let bytes = self.read_run(&Run { segment, blocks: vec![block] })?;
+        let place = self.place(block);
+        block::sections(block, segment, &frame::open(BLOCK, &bytes, &place)?, &place)?;
+        Ok(bytes)
+    }
+
+    /// Where a block lies, for people.
+    pub fn place(&self, block: &Block) -> String {
+        match &block.location {
+            Location::Inline(_) => format!("{}/_metadata", self.path()),
+            Location::File { name, offset, .. } => {
+                let path = self.file(name).map_or_else(|_| name.clone(), |file| self.path_of(file));
+                format!("{}/{path} at byte {offset}", self.storage.uri())
+            }
+        }
+    }
+}
+
+/// Cuts the blocks of a segment into runs, in order.
+fn runs(segment: CheckpointId, blocks: &[Block]) -> Vec<Run<'_>> {
+    let mut runs = Vec::<Run<'_>>::new();
+    let mut bytes = 0;
+    for block in blocks {
+        let follows = runs.last().and_then(|run| run.blocks.last()).is_some_and(|last| is_next(last, block));
+        match runs.last_mut() {
+            Some(run) if follows && bytes < READ_BYTES => run.blocks.push(block),
+            _ => {
+                bytes = 0;
+                runs.push(Run { segment, blocks: vec![block] });
+            }
+        }
+        bytes += block.bytes();
+    }
+    runs
+}
+
+fn is_next(last: &Block, block: &Block) -> bool {
+    match (&last.location, &block.location) {
+        (Location::File { name, offset, len }, Location::File { name: next, offset: at, .. }) => {
+            name == next && offset.checked_add(*len) == Some(*at)
+        }
+        _ => false,
+    }
+}
