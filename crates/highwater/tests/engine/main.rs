@@ -3,6 +3,7 @@
 mod checkpoints;
 mod commits;
 mod failures;
+mod incremental;
 mod operators;
 mod pressure;
 mod processes;
