@@ -81,7 +81,9 @@ pub mod prelude {
     pub use crate::connectors::{
         CollectSink, CollectionSource, FileSink, FileSource, Generator, PrintSink, SocketSource,
     };
-    pub use crate::state::{Data, Key, KeyedState, ListState, MapState, ValueState};
+    pub use crate::state::{
+        Aggregate, AggregatingState, Data, Key, KeyedState, ListState, MapState, Reduce, ReducingState, Ttl, ValueState,
+    };
     pub use crate::{
         Collector, Context, DataStream, FsStateBackend, JobArgs, KeyedProcessFunction, KeyedStream, MemoryStateBackend,
         OpenContext, OutputTag, RestartStrategy, StreamExecutionEnvironment, TimeDomain, Timer, UserResult,

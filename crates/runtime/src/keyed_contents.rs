@@ -9,6 +9,7 @@ use highwater_state::{Key, KeyedState, StateSchema};
 use crate::control::TaskEvent;
 use crate::graph::Task;
 use crate::restore::StateClock;
+use crate::time_to_live::TimeToLive;
 use crate::timers::Timers;
 use crate::upload::{LineageHandle, Restorable};
 
@@ -21,6 +22,7 @@ pub(crate) const TIMERS: &str = "timers";
 pub(crate) struct KeyedContents<K: Key, S: KeyedState> {
     pub rows: KeyGroupTables<K, S>,
     pub timers: Timers<K>,
+    pub ttl: TimeToLive,
     pub range: KeyGroupRange,
     /// Which key groups of each a checkpoint has to hold in full.
     pub rows_lineage: LineageHandle,
@@ -41,6 +43,7 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
         let range = max.range_of(task.id.subtask, parallelism);
         let mut rows = KeyGroupTables::new(max, range);
         let mut timers = Timers::new(max, range);
+        let ttl = TimeToLive::open::<S>(task, range)?;
         let new = || Origin { restorable: Restorable::default(), rebase: Rebase::new(range) };
         let (mut rows_origin, mut timers_origin) = (new(), new());
         clock.spend(|times| &mut times.init);
@@ -72,7 +75,7 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
         }
         let track = |state, origin: Origin| task.uploads.track(&task.id, state, origin.restorable, origin.rebase);
         let (rows_lineage, timers_lineage) = (track(STATE, rows_origin), track(TIMERS, timers_origin));
-        Ok(KeyedContents { rows, timers, range, rows_lineage, timers_lineage })
+        Ok(KeyedContents { rows, timers, ttl, range, rows_lineage, timers_lineage })
     }
 
     pub fn schema() -> StateSchema {

@@ -96,6 +96,7 @@ impl<K: Key, In> KeyedEdge<K, In> {
         mut function: impl FnMut(In, &mut S, &mut Context<'_, K, Out>) -> UserResult,
     ) -> Result<usize> {
         let KeyedScope { task, watermark, contents, out } = scope;
+        let KeyedContents { rows: table, timers, ttl, .. } = contents;
         let from = batch.from;
         let KeyedBatch { keys, hashes, rows, .. } = &mut batch;
         let (mut records, times) = rows.drain();
@@ -106,14 +107,17 @@ impl<K: Key, In> KeyedEdge<K, In> {
             watermark,
             output: &mut out.outlet,
             sides: &mut out.sides,
-            timers: &mut contents.timers,
+            timers,
             clock: &**task.control().clock(),
         };
-        let result = contents.rows.for_each(keys, hashes, |index, state| {
+        let result = table.for_each(keys, hashes, |index, state| {
             note.index.set(index);
             let record = records.next().expect("a key for each record");
             context.key = &keys[index];
             context.time = times.get(index).copied().unwrap_or(NO_TIME);
+            if S::HAS_TTL {
+                ttl.hand_out(state, context.time);
+            }
             function(record, state, &mut context)
         });
         result.map_err(|(index, error)| key_error(task, &keys[index], error))?;

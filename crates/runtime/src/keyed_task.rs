@@ -18,7 +18,7 @@ use highwater_state::table::Scope;
 use highwater_state::{Key, KeyedState};
 
 use crate::alignment::Alignment;
-use crate::batch::{Batch, Record};
+use crate::batch::{Batch, NO_TIME, Record};
 use crate::control::TaskEvent;
 use crate::graph::{Builder, Site, Task};
 use crate::keyed_contents::{KeyedContents, STATE, TIMERS};
@@ -37,6 +37,12 @@ const SWEEP_IDLE: usize = 64 * 1024;
 const SWEEP_BACKLOG: usize = 64 << 20;
 /// How long the sweep pauses then.
 const SWEEP_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long the task trusts the clock without looking at it.
+const LONGEST_SLEEP_MS: i64 = 60_000;
+/// Slots of the table cleaned up after a batch, and in a step without one.
+const CLEAN_UP_BUSY: usize = 1024;
+const CLEAN_UP_IDLE: usize = 16 * 1024;
 
 /// What a keyed task runs: a user's function behind the inputs that it has.
 pub(crate) trait KeyedOperator<K: Key>: 'static {
@@ -141,8 +147,8 @@ pub(crate) struct KeyedTask<K: Key, O: KeyedOperator<K>> {
     out: Output<O::Out>,
     snapshot: Option<Copying>,
     activator: Activator,
-    /// When the activation for the next processing-time timer comes, in ms since the Unix epoch.
-    armed: Option<i64>,
+    /// When the activation for the next processing-time timer or clean-up comes, in monotonic time.
+    armed: Option<Duration>,
     closed: bool,
     metrics: TaskMetrics,
 }
@@ -164,9 +170,15 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
     fn process(&mut self, batch: O::Batch) -> Result<()> {
         let began = self.snapshot.as_ref().map(|_| self.now());
         let watermark = self.alignment.mark().watermark;
+        if O::State::HAS_TTL {
+            self.contents.ttl.set_processing_time(self.task.control().clock().unix_ms());
+        }
         let scope = KeyedScope { task: &self.task, watermark, contents: &mut self.contents, out: &mut self.out };
         let rows = self.operator.process(batch, scope)?;
         self.metrics.processed(rows);
+        if O::State::HAS_TTL {
+            self.contents.ttl.clean_up(&mut self.contents.rows, CLEAN_UP_BUSY);
+        }
         self.sweep(SWEEP_BUSY);
         if let (Some(began), Some(snapshot)) = (began, &mut self.snapshot) {
             let took = self.task.control().clock().monotonic().saturating_sub(began);
@@ -193,6 +205,9 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
                 self.sweep(SWEEP_BUSY);
                 return Ok(());
             }
+            if O::State::HAS_TTL {
+                self.contents.ttl.advance_event_time(watermark);
+            }
             self.advance_mark();
             if !self.alignment.barrier(frontier) {
                 break;
@@ -202,6 +217,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             self.advance_mark();
         }
         self.fire_processing_time()?;
+        self.clean_up();
         self.sweep(SWEEP_IDLE);
         self.out.flush();
         if frontier == Frontier::Closed {
@@ -228,16 +244,45 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         if next <= now && !self.fire(TimeDomain::ProcessingTime, now)? {
             return Ok(());
         }
-        let Some(next) = self.contents.timers.next_processing_time() else { return Ok(()) };
-        if self.armed.is_none_or(|armed| armed <= now || next < armed) {
-            self.armed = Some(next);
-            self.activator.activate_after(Duration::from_millis(next.saturating_sub(now).clamp(1, 60_000) as u64));
+        if let Some(next) = self.contents.timers.next_processing_time() {
+            self.wake_at(next, now);
         }
         Ok(())
     }
 
+    /// Cleans up expired state in a step without a batch, and has the next round begin without one.
+    fn clean_up(&mut self) {
+        if !O::State::HAS_TTL {
+            return;
+        }
+        let now = self.task.control().clock().unix_ms();
+        let contents = &mut self.contents;
+        contents.ttl.set_processing_time(now);
+        if contents.ttl.clean_up(&mut contents.rows, CLEAN_UP_IDLE) {
+            self.activator.activate();
+        } else if let Some(next) = contents.ttl.next_round_ms()
+            && !contents.rows.is_empty()
+        {
+            self.wake_at(next, now);
+        }
+    }
+
+    /// Has the task activated when the clock, which shows `now_ms`, reaches `next_ms`: or before, to look at it again, since it may
+    /// be set meanwhile.
+    fn wake_at(&mut self, next_ms: i64, now_ms: i64) {
+        let delay = Duration::from_millis(next_ms.saturating_sub(now_ms).clamp(1, LONGEST_SLEEP_MS) as u64);
+        let now = self.now();
+        if self.armed.is_none_or(|armed| armed <= now || now + delay < armed) {
+            self.armed = Some(now + delay);
+            self.activator.activate_after(delay);
+        }
+    }
+
     /// Calls the timers that are due, as long as there is room for what they emit; whether none is left.
     fn fire(&mut self, domain: TimeDomain, now_ms: i64) -> Result<bool> {
+        if O::State::HAS_TTL && self.contents.timers.is_due(domain, now_ms) {
+            self.contents.ttl.set_processing_time(self.task.control().clock().unix_ms());
+        }
         while self.contents.timers.is_due(domain, now_ms) {
             if !self.has_room() {
                 return Ok(false);
@@ -261,8 +306,15 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             timers: &mut self.contents.timers,
             clock: &**self.task.attempt.control.clock(),
         };
-        let operator = &mut self.operator;
-        self.contents.rows.with(hash, key, |state| operator.on_timer(timer, state, &mut context))
+        let (operator, ttl) = (&mut self.operator, &mut self.contents.ttl);
+        self.contents.rows.with(hash, key, |state| {
+            if O::State::HAS_TTL {
+                let time_ms = if timer.domain == TimeDomain::EventTime { timer.time_ms } else { NO_TIME };
+                ttl.advance_event_time(time_ms);
+                ttl.hand_out(state, time_ms);
+            }
+            operator.on_timer(timer, state, &mut context)
+        })
     }
 
     /// The synchronous part of the snapshot of the epoch that ends.
@@ -294,7 +346,9 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         let schema = KeyedContents::<K, O::State>::schema().to_json();
         let keyed = |name, full| KeyedFrame { name, schema: schema.clone(), max_parallelism: max, range, full };
         let keyed = vec![keyed(STATE, full), keyed(TIMERS, timers_full)];
-        let frame = SnapshotFrame { keyed, operator_state: self.operator.operator_state(&self.task), durable: None };
+        let mut operator_state = self.operator.operator_state(&self.task);
+        operator_state.extend(self.contents.ttl.operator_state());
+        let frame = SnapshotFrame { keyed, operator_state, durable: None };
         let pause = self.now().saturating_sub(began);
         self.snapshot = Some(Copying { id, frame, longest: pause });
         self.task.control().tell(TaskEvent::Prepared { id, task: self.task.id.clone(), pause });

@@ -44,6 +44,7 @@ mod source_task;
 mod stateless;
 pub mod status;
 mod streams;
+mod time_to_live;
 mod timers;
 mod upload;
 mod watermarks;

@@ -4,9 +4,10 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Error, Field, Fields, Result};
+use syn::{Data, DeriveInput, Error, Field, Fields, Ident, Result, Type};
 
-use crate::attribute::{crate_path, data_generics, refuse};
+use crate::attribute::{crate_path, data_generics};
+use crate::ttl::TtlSettings;
 
 pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let krate = crate_path(&input.attrs, "state")?;
@@ -17,9 +18,7 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
         },
         _ => return Err(Error::new_spanned(&input.ident, "keyed state is a struct with at least one named field")),
     };
-    for field in fields {
-        refuse(&field.attrs, "state", "a field of keyed state")?;
-    }
+    let ttls = fields.iter().map(|field| TtlSettings::parse(&field.attrs)).collect::<Result<Vec<_>>>()?;
 
     let generics = data_generics(&input.generics, &krate)?;
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
@@ -29,6 +28,8 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let states: Vec<_> =
         fields.iter().map(|Field { ty, .. }| quote_spanned!(ty.span()=> <#ty as #krate::State>)).collect();
     let described = names.iter().map(|name| name.unraw().to_string());
+    let expiries = fields.iter().zip(&ttls).map(|(Field { ty, .. }, ttl)| expiry(ty, ttl.is_some(), &krate));
+    let ttl = ttl_methods(&names, &states, &ttls, &krate);
 
     Ok(quote! {
         #[automatically_derived]
@@ -41,6 +42,7 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
         #[automatically_derived]
         impl #impl_generics #krate::KeyedState for #ident #type_generics #where_clause {
             fn states() -> ::std::vec::Vec<#krate::schema::NamedState> {
+                #(#expiries)*
                 ::std::vec![#(#states::describe(#described)),*]
             }
 
@@ -62,6 +64,59 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
             fn clear(&mut self) {
                 #(#states::clear(&mut self.#names);)*
             }
+
+            #ttl
         }
     })
+}
+
+/// A statement that compiles only if the type of a field says whether it expires as its attribute does.
+fn expiry(ty: &Type, has_ttl: bool, krate: &TokenStream) -> TokenStream {
+    let check = Ident::new(if has_ttl { "ExpiresAfterTtl" } else { "ExpiresNever" }, ty.span());
+    quote_spanned!(ty.span()=> let () = <<#ty as #krate::State>::Expiry as #krate::keyed::ttl::#check>::HOLDS;)
+}
+
+/// What `KeyedState` says about time-to-live; nothing if no field has one.
+fn ttl_methods(
+    names: &[&Ident],
+    states: &[TokenStream],
+    ttls: &[Option<TtlSettings>],
+    krate: &TokenStream,
+) -> TokenStream {
+    let with_ttl: Vec<_> = names
+        .iter()
+        .zip(states)
+        .zip(ttls)
+        .filter_map(|((name, state), ttl)| ttl.as_ref().map(|ttl| (name, state, ttl)))
+        .collect();
+    if with_ttl.is_empty() {
+        return TokenStream::new();
+    }
+    let configs = with_ttl.iter().map(|(name, _, ttl)| {
+        let (name, config) = (name.unraw().to_string(), ttl.config(krate));
+        quote!((#name, #config))
+    });
+    let follow = with_ttl
+        .iter()
+        .enumerate()
+        .map(|(index, (name, state, _))| quote!(#state::follow(&mut self.#name, clocks.clock(#index));));
+    let expire = with_ttl.iter().map(|(name, state, _)| quote!(changed |= #state::expire(&mut self.#name);));
+    quote! {
+        const HAS_TTL: bool = true;
+
+        fn ttl_configs() -> ::std::vec::Vec<(&'static str, #krate::keyed::ttl::StateTtlConfig)> {
+            ::std::vec![#(#configs),*]
+        }
+
+        #[inline]
+        fn follow(&mut self, clocks: &#krate::keyed::ttl::TtlClocks) {
+            #(#follow)*
+        }
+
+        fn expire(&mut self) -> bool {
+            let mut changed = false;
+            #(#expire)*
+            changed
+        }
+    }
 }

@@ -6,6 +6,7 @@
 mod attribute;
 mod data;
 mod keyed;
+mod ttl;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};

@@ -22,7 +22,10 @@ pub mod table;
 
 pub use data::{Data, DecodeError};
 pub use key::Key;
-pub use keyed::{KeyedState, ListState, MapState, Plain, State, ValueState};
+pub use keyed::{
+    Aggregate, AggregatingState, KeyedState, ListState, MapState, Never, Plain, Reduce, ReducingState, State, Ttl,
+    ValueState,
+};
 pub use schema::{Schema, StateSchema};
 
 /// Implements [`Data`](trait@Data) for a struct or an enum whose fields are all `Data`.
@@ -33,6 +36,8 @@ pub use schema::{Schema, StateSchema};
 pub use highwater_state_derive::Data;
 
 /// Implements [`KeyedState`](trait@KeyedState) and `Default` for a struct whose fields are all states.
+///
+/// `#[state(ttl = "30m")]` on a field gives its state a [time-to-live](keyed::ttl).
 ///
 /// `#[state(crate = "path")]` names this crate where it is only reachable under another path.
 pub use highwater_state_derive::KeyedState;

@@ -1,6 +1,10 @@
 //! Declared state: what its operations do, and that a row survives being encoded.
 
-use highwater_state::{Data, DecodeError, KeyedState, ListState, MapState, Plain, ValueState};
+use highwater_state::keyed::{Max, Min, Sum};
+use highwater_state::{
+    Aggregate, AggregatingState, Data, DecodeError, KeyedState, ListState, MapState, Plain, ReducingState, State,
+    ValueState,
+};
 use proptest::prelude::*;
 
 #[derive(KeyedState, Debug, PartialEq)]
@@ -20,6 +24,12 @@ where
 }
 
 fn encoding(state: &impl KeyedState) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    bytes
+}
+
+fn state_encoding(state: &impl State) -> Vec<u8> {
     let mut bytes = Vec::new();
     state.encode(&mut bytes);
     bytes
@@ -47,7 +57,7 @@ fn a_value_is_set_changed_and_cleared() {
 
 #[test]
 fn a_list_keeps_its_order() {
-    let mut list = ListState::default();
+    let mut list = ListState::<i32>::default();
     list.add(3);
     list.extend([1, 2]);
     assert_eq!((list.len(), list.as_slice()), (3, &[3, 1, 2][..]));
@@ -62,7 +72,7 @@ fn a_list_keeps_its_order() {
 
 #[test]
 fn a_map_iterates_in_the_order_of_its_keys() {
-    let mut map = MapState::default();
+    let mut map = MapState::<String, i32>::default();
     assert_eq!(map.insert("b".to_owned(), 1), None);
     assert_eq!(map.insert("b".to_owned(), 2), Some(1));
     map.update("a".into(), |value| *value += 7);
@@ -77,6 +87,91 @@ fn a_map_iterates_in_the_order_of_its_keys() {
     assert!(!map.is_empty());
     map.clear();
     assert!(map.is_empty());
+}
+
+#[test]
+fn what_is_added_is_reduced() {
+    fn of<R: highwater_state::Reduce<u64>>(values: &[u64]) -> Option<u64> {
+        let mut state = ReducingState::<u64, R>::default();
+        assert!(!state.is_set() && state.is_cleared());
+        values.iter().for_each(|value| state.add(*value));
+        assert_eq!((state.is_set(), state.get().copied()), (!values.is_empty(), state.clone().take()));
+        let back = State::decode(&mut &state_encoding(&state)[..]).unwrap();
+        assert_eq!(state, back);
+        state.take()
+    }
+    assert_eq!((of::<Sum>(&[]), of::<Sum>(&[3, 1, 2])), (None, Some(6)));
+    assert_eq!((of::<Min>(&[3, 1, 2]), of::<Max>(&[3, 1, 2]), of::<Max>(&[0])), (Some(1), Some(3), Some(0)));
+    let mut state = ReducingState::<u64, Sum>::default();
+    state.add(0);
+    assert!(state.is_set(), "a sum of 0 is a sum");
+    state.clear();
+    assert!(!state.is_set());
+}
+
+/// The mean, kept as sum and count.
+enum Mean {}
+
+impl Aggregate for Mean {
+    type In = u64;
+    type Accumulator = (u64, u64);
+    type Out = f64;
+
+    fn create() -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn add((sum, count): &mut (u64, u64), value: u64) {
+        *sum += value;
+        *count += 1;
+    }
+
+    fn result((sum, count): &(u64, u64)) -> f64 {
+        *sum as f64 / *count as f64
+    }
+
+    fn merge((sum, count): &mut (u64, u64), other: (u64, u64)) {
+        *sum += other.0;
+        *count += other.1;
+    }
+}
+
+#[test]
+fn what_is_added_is_aggregated() {
+    let mut mean = AggregatingState::<Mean>::default();
+    assert_eq!((mean.get(), mean.accumulator(), mean.is_set()), (None, None, false));
+    mean.add(1);
+    mean.add(2);
+    assert_eq!((mean.get(), mean.accumulator(), mean.is_set()), (Some(1.5), Some(&(3, 2)), true));
+    let mut other = AggregatingState::<Mean>::default();
+    other.merge(mean.take().unwrap());
+    assert!(!mean.is_set());
+    other.merge((3, 1));
+    assert_eq!(other.get(), Some(2.0));
+    assert_eq!(State::decode(&mut &state_encoding(&other)[..]), Ok(other.clone()));
+    other.clear();
+    assert!(other.is_cleared());
+}
+
+/// Tools read them as options.
+#[test]
+fn reducing_and_aggregating_states_are_encoded_as_options() {
+    #[derive(KeyedState)]
+    struct Sensor {
+        sum: ReducingState<u64, Sum>,
+        mean: AggregatingState<Mean>,
+    }
+
+    let mut sensor = Sensor::default();
+    sensor.mean.add(7);
+    let mut expected = Vec::new();
+    (None::<u64>, Some((7u64, 1u64))).encode(&mut expected);
+    assert_eq!(encoding(&sensor), expected);
+    let states: Vec<_> = Sensor::states().iter().map(ToString::to_string).collect();
+    assert_eq!(states, ["sum: ReducingState<u64>", "mean: AggregatingState<(u64, u64)>"]);
+    assert!(!sensor.is_empty());
+    sensor.clear();
+    assert!(sensor.is_empty());
 }
 
 #[test]

@@ -12,3 +12,4 @@ mod restarts;
 mod stopping;
 mod storage_faults;
 mod support;
+mod time_to_live;

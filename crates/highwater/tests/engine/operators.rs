@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use highwater::connectors::{CollectSink, CollectionSource, FileSink, FileSource, Generator};
 use highwater::prelude::*;
-use highwater_core::{Clock, SystemClock};
+use highwater::state::keyed::Min;
 use highwater_testing::Random;
 use highwater_testing::harness::{Interruption, check, interrupted, run_to_the_end, sorted, uninterrupted};
 
-use crate::support::{Numbers, Step, environment, returns, run};
+use crate::support::{HandSetClock, Numbers, Step, environment, returns, run};
 
 /// Key and event time.
 type Event = (u64, i64);
@@ -36,6 +36,33 @@ struct All {
     sum: ValueState<u64>,
     last: ListState<u64>,
     seen: MapState<u64, u64>,
+    least: ReducingState<u64, Min>,
+    text: AggregatingState<Join>,
+}
+
+/// Puts numbers together to one text.
+enum Join {}
+
+impl Aggregate for Join {
+    type In = u64;
+    type Accumulator = String;
+    type Out = u64;
+
+    fn create() -> String {
+        String::new()
+    }
+
+    fn add(text: &mut String, number: u64) {
+        *text = format!("{text}{number}");
+    }
+
+    fn result(text: &String) -> u64 {
+        text.bytes().map(u64::from).sum()
+    }
+
+    fn merge(text: &mut String, other: String) {
+        text.push_str(&other);
+    }
 }
 
 /// Uses, removes from and clears every kind of state.
@@ -50,13 +77,20 @@ impl KeyedProcessFunction<u64, u64> for UseAll {
         state.sum.update(|sum| *sum += record);
         state.last.add(record);
         state.seen.update(record % 4, |times| *times += 1);
+        state.least.add(record);
+        state.text.add(record);
         let mut seen = vec![state.sum.get_or_default()];
+        seen.extend(state.least.get());
+        seen.extend(state.text.get());
         seen.extend(state.last.iter());
         seen.extend(state.seen.iter().flat_map(|(record, times)| [*record, *times]));
         out.collect((*out.key(), seen));
         match record % 5 {
             0 => state.clear(),
-            1 => state.sum.clear(),
+            1 => {
+                state.sum.clear();
+                state.least.clear();
+            }
             2 => {
                 state.seen.remove(&(record % 4));
             }
@@ -293,26 +327,10 @@ fn a_file_sink_shows_every_record_once() {
     }
 }
 
-/// A clock whose time of day is set by hand.
-#[derive(Debug, Default)]
-struct HandSetClock {
-    unix_ms: AtomicI64,
-    machine: SystemClock,
-}
-
-impl Clock for HandSetClock {
-    fn monotonic(&self) -> Duration {
-        self.machine.monotonic()
-    }
-
-    fn unix_ms(&self) -> i64 {
-        self.unix_ms.load(Ordering::SeqCst)
-    }
-}
-
-/// Rings an hour after each record, unless the key is odd.
+/// Rings some time after each record, unless the key is odd.
 #[derive(Clone)]
 struct Alarm {
+    after_ms: i64,
     rung: Arc<AtomicI64>,
 }
 
@@ -323,7 +341,7 @@ impl KeyedProcessFunction<u64, u64> for Alarm {
     type Out = (u64, i64);
 
     fn process(&mut self, _: u64, _: &mut crate::support::Count, out: &mut Context<'_, u64, Self::Out>) -> UserResult {
-        let time = out.processing_time() + HOUR_MS;
+        let time = out.processing_time() + self.after_ms;
         out.register_processing_time_timer(time);
         if out.key() % 2 == 1 {
             out.delete_processing_time_timer(time);
@@ -342,6 +360,29 @@ impl KeyedProcessFunction<u64, u64> for Alarm {
         self.rung.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
+}
+
+/// The task is activated when a timer should be due, and finds that the clock does not show it yet.
+#[test]
+fn a_processing_time_timer_waits_for_a_clock_that_is_behind() {
+    returns(|| {
+        let (clock, sink, rung) = (Arc::new(HandSetClock::default()), CollectSink::new(), Arc::new(AtomicI64::new(0)));
+        let env = environment(1);
+        env.set_clock(clock.clone());
+        let (is_rung, polls) = (rung.clone(), AtomicI64::new(0));
+        let numbers = Numbers::new(2).when(move |number| {
+            if number == 1 && polls.fetch_add(1, Ordering::SeqCst) == 50 {
+                clock.unix_ms.store(5, Ordering::SeqCst);
+            }
+            if number == 0 || is_rung.load(Ordering::SeqCst) > 0 { Step::Emit } else { Step::Wait }
+        });
+        env.from_source(numbers, no_watermarks(), "numbers")
+            .key_by(|_| 0)
+            .process(Alarm { after_ms: 5, rung })
+            .sink_to(sink.clone());
+        run(&env).unwrap();
+        assert_eq!(sink.committed(), [(0, 5)]);
+    });
 }
 
 #[test]
@@ -373,7 +414,7 @@ fn a_processing_time_timer_that_is_past_due_after_a_restore_fires_at_once() {
             env.from_source(numbers, no_watermarks(), "numbers")
                 .filter(|number| Ok(*number < KEYS))
                 .key_by(|number: &u64| *number)
-                .process(Alarm { rung: rung.clone() })
+                .process(Alarm { after_ms: HOUR_MS, rung: rung.clone() })
                 .sink_to(sink.clone());
             run(&env).unwrap();
             let fired = if time_ms > HOUR_MS { KEYS as usize / 2 } else { 0 };
