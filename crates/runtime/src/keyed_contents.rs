@@ -3,11 +3,13 @@
 use highwater_checkpoint::block::{Section, SectionKind};
 use highwater_checkpoint::rebase::Rebase;
 use highwater_core::{Error, ErrorKind, KeyGroupRange, Result};
+use highwater_state::schema::Migration;
 use highwater_state::table::{ChunkKind, KeyGroupTables};
-use highwater_state::{Key, KeyedState, StateSchema};
+use highwater_state::{DecodeError, Key, KeyedState, StateSchema};
 
 use crate::control::TaskEvent;
 use crate::graph::Task;
+use crate::migrate;
 use crate::restore::StateClock;
 use crate::time_to_live::TimeToLive;
 use crate::timers::Timers;
@@ -50,23 +52,29 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
         if let Some(restored) = &task.attempt.restored {
             let mut bytes = 0;
             for share in restored.keyed(&task.id.operator, task.id.subtask, parallelism, max)? {
-                check_schema(&Self::schema(), share.schema, &task.name)?;
+                let migration = migrate::keyed(task, share.schema, &Self::schema())?;
+                let is_timers = share.name == TIMERS;
+                if !is_timers {
+                    migrate::log_keyed(task, &migration);
+                }
                 clock.spend(|times| &mut times.confirm);
                 let mut origin = new();
                 bytes += restored.load(&share, &mut clock, |section| {
                     let is_full = section.id == share.lineage.since[range.index_of(section.group)];
                     origin.rebase.wrote(section.group, is_full, section.bytes.len() as u64);
-                    match share.name {
-                        TIMERS => {
-                            let Section { group, kind, entries, bytes, .. } = section;
-                            timers.restore(*group, chunk_kind(*kind), u64::from(*entries), bytes)
-                        }
-                        _ => load_rows(&mut rows, section),
+                    if is_timers {
+                        let Section { group, kind, entries, bytes, .. } = section;
+                        timers.restore(*group, chunk_kind(*kind), u64::from(*entries), bytes)
+                    } else {
+                        load_rows(&mut rows, section, &migration)
                     }
                 })?;
-                if let Some(restorable) = restored.restorable(&share) {
+                // What was migrated is not what is stored: the next checkpoint holds all of it. A timer has nothing of the program's
+                // but the key, whose bytes no migration changes.
+                let is_stored = is_timers || migration.is_identity();
+                if let Some(restorable) = restored.restorable(&share).filter(|_| is_stored) {
                     origin.restorable = restorable;
-                    *(if share.name == TIMERS { &mut timers_origin } else { &mut rows_origin }) = origin;
+                    *(if is_timers { &mut timers_origin } else { &mut rows_origin }) = origin;
                 }
             }
             clock.spend(|times| &mut times.complete);
@@ -83,9 +91,19 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
     }
 }
 
-fn load_rows<K: Key, S: KeyedState>(rows: &mut KeyGroupTables<K, S>, section: &Section<'_>) -> Result<()> {
+fn load_rows<K: Key, S: KeyedState>(
+    rows: &mut KeyGroupTables<K, S>,
+    section: &Section<'_>,
+    migration: &Migration,
+) -> Result<()> {
     let corrupt = |what: String| Error::new(ErrorKind::Corrupt, what);
-    let found = rows.load(section.group, chunk_kind(section.kind), section.bytes);
+    let mut load = |bytes: &[u8]| rows.load(section.group, chunk_kind(section.kind), bytes);
+    let found = match section.kind {
+        SectionKind::Rows if !migration.is_identity() => {
+            migrated(migration, section.bytes).and_then(|rows| load(&rows))
+        }
+        SectionKind::Rows | SectionKind::Removed => load(section.bytes),
+    };
     let found = found.map_err(|error| corrupt("the stored state does not decode".into()).with_source(error))?;
     if found == u64::from(section.entries) {
         return Ok(());
@@ -93,24 +111,23 @@ fn load_rows<K: Key, S: KeyedState>(rows: &mut KeyGroupTables<K, S>, section: &S
     Err(corrupt(format!("{found} entries in key group {}, its section says {}", section.group.0, section.entries)))
 }
 
+/// Rows as the program encodes them.
+fn migrated(migration: &Migration, mut bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut rows = Vec::with_capacity(bytes.len());
+    while !bytes.is_empty() {
+        let before = bytes.len();
+        migration.entry(&mut bytes, &mut rows)?;
+        // Entries without bytes would never come to an end.
+        if bytes.len() == before {
+            return Err(DecodeError::Invalid { what: "row that takes bytes", found: 0 });
+        }
+    }
+    Ok(rows)
+}
+
 fn chunk_kind(kind: SectionKind) -> ChunkKind {
     match kind {
         SectionKind::Rows => ChunkKind::Rows,
         SectionKind::Removed => ChunkKind::Removed,
-    }
-}
-
-/// Refuses state that this program would misread.
-fn check_schema(new: &StateSchema, stored: &str, operator: &str) -> Result<()> {
-    let old = StateSchema::from_json(stored)?;
-    match StateSchema::difference(&old, new) {
-        None => Ok(()),
-        Some(difference) => Err(Error::new(
-            ErrorKind::Incompatible,
-            format!(
-                "the stored state of operator {operator} is of another type: {difference}; \
-                 restore it with the program that wrote it, or start over with --fresh"
-            ),
-        )),
     }
 }

@@ -32,6 +32,7 @@ mod leader;
 mod mark;
 mod mesh;
 mod metrics;
+mod migrate;
 mod output;
 mod process;
 mod recovery;

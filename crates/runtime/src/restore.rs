@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use highwater_checkpoint::block::Section;
 use highwater_checkpoint::metadata::{Metadata, OperatorSnapshot};
-use highwater_checkpoint::rescale::{self, KeyedShare};
+use highwater_checkpoint::rescale::{self, ElementShare, KeyedShare};
 use highwater_core::{
     CheckpointId, Clock, Error, ErrorKind, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex,
 };
 use highwater_snapshot::{Replay, Snapshot};
-use highwater_state::{Data, Schema};
+use highwater_state::Data;
 
+use crate::migrate;
 use crate::upload::Restorable;
 
 /// A completed checkpoint whose metadata has been verified.
@@ -170,24 +171,18 @@ impl Restored {
     ) -> Result<Vec<T>> {
         let Some(operator) = self.operator(uid) else { return Ok(Vec::new()) };
         let shares = rescale::split_elements(operator, subtask, parallelism)?;
-        let share = shares.into_iter().find(|share| share.name == state).ok_or_else(|| of_another(uid, what))?;
-        if let Some(difference) = Schema::difference(&Schema::from_json(share.schema)?, &T::schema()) {
-            return Err(Error::new(
-                ErrorKind::Incompatible,
-                format!(
-                    "the stored {what} of operator {uid} is of another type: {difference}; \
-                     restore it with the program that wrote it, or start over with --fresh"
-                ),
-            ));
-        }
-        let encoded: Vec<_> = share.elements.into_iter().map(<[u8]>::to_vec).collect();
-        decode_all(&encoded, what)
+        let share = share_of(shares, uid, state, what)?;
+        decode_all(&migrated::<T>(&share, uid, what, subtask == SubtaskIndex(0))?, what)
     }
 
-    /// The elements of all operator states of an operator, of all subtasks.
-    pub fn all_elements(&self, uid: &OperatorUid) -> Vec<Vec<u8>> {
-        let shares = self.operator(uid).map(rescale::all_elements).unwrap_or_default();
-        shares.into_iter().flat_map(|share| share.elements).map(<[u8]>::to_vec).collect()
+    /// The elements of an operator state, of all subtasks, as the program encodes them.
+    ///
+    /// # Errors
+    /// As [`elements`](Self::elements).
+    pub fn all_elements<T: Data>(&self, uid: &OperatorUid, (state, what): (&str, &str)) -> Result<Vec<Vec<u8>>> {
+        let Some(operator) = self.operator(uid) else { return Ok(Vec::new()) };
+        let share = share_of(rescale::all_elements(operator), uid, state, what)?;
+        migrated::<T>(&share, uid, what, false)
     }
 
     /// Where it is, for another process to open.
@@ -213,6 +208,26 @@ pub(crate) struct SnapshotLocation {
     pub is_own: bool,
 }
 
+/// What of an operator's states is `state`.
+fn share_of<'a>(shares: Vec<ElementShare<'a>>, uid: &OperatorUid, state: &str, what: &str) -> Result<ElementShare<'a>> {
+    shares.into_iter().find(|share| share.name == state).ok_or_else(|| of_another(uid, what))
+}
+
+/// The elements of a state as values of `T` are encoded.
+fn migrated<T: Data>(share: &ElementShare<'_>, uid: &OperatorUid, what: &str, is_first: bool) -> Result<Vec<Vec<u8>>> {
+    let migration = migrate::elements(uid, what, share.schema, &T::schema(), is_first)?;
+    let element = |mut bytes: &[u8]| {
+        let mut element = Vec::with_capacity(bytes.len());
+        migration.value(&mut bytes, &mut element).map_err(|error| does_not_decode(what).with_source(error))?;
+        if bytes.is_empty() { Ok(element) } else { Err(does_not_decode(what)) }
+    };
+    share.elements.iter().map(|bytes| element(bytes)).collect()
+}
+
+fn does_not_decode(what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("a stored {what} does not decode"))
+}
+
 /// Every operator stores all of its states, if only empty ones: what is missing is of an operator of another kind.
 fn of_another(uid: &OperatorUid, what: &str) -> Error {
     Error::new(
@@ -231,11 +246,10 @@ pub(crate) fn decode_all<T: Data>(elements: &[Vec<u8>], what: &str) -> Result<Ve
     let decode = |bytes: &Vec<u8>| {
         let mut input = bytes.as_slice();
         let value = T::decode(&mut input);
-        let corrupt = || Error::new(ErrorKind::Corrupt, format!("a stored {what} does not decode"));
         match value {
             Ok(value) if input.is_empty() => Ok(value),
-            Ok(_) => Err(corrupt()),
-            Err(error) => Err(corrupt().with_source(error)),
+            Ok(_) => Err(does_not_decode(what)),
+            Err(error) => Err(does_not_decode(what).with_source(error)),
         }
     };
     elements.iter().map(decode).collect()

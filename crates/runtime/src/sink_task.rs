@@ -98,10 +98,12 @@ fn open_writer<S: Sink>(task: &Task, sink: &S) -> Result<S::Writer> {
     };
     let Some(restored) = &attempt.restored else { return sink.open(&context(Vec::new()), Vec::new()) };
     let TaskId { operator, subtask } = &task.id;
-    let states = restored.elements(operator, (WRITERS, "writer state"), *subtask, attempt.parallelism)?;
-    let committables =
-        restored.elements::<Committable<S>>(operator, (COMMITTABLES, "committable"), *subtask, attempt.parallelism)?;
-    let mut writer = sink.open(&context(restored.all_elements(&task.id.operator)), states)?;
+    let (of_writers, of_committables) = ((WRITERS, "writer state"), (COMMITTABLES, "committable"));
+    let states = restored.elements(operator, of_writers, *subtask, attempt.parallelism)?;
+    let committables = restored.elements::<Committable<S>>(operator, of_committables, *subtask, attempt.parallelism)?;
+    let mut referenced = restored.all_elements::<<S::Writer as SinkWriter>::State>(operator, of_writers)?;
+    referenced.extend(restored.all_elements::<Committable<S>>(operator, of_committables)?);
+    let mut writer = sink.open(&context(referenced), states)?;
     if !committables.is_empty() {
         tracing::debug!(task = %task.id, count = committables.len(), "commit what the restored checkpoint had prepared");
         writer.commit(committables)?;

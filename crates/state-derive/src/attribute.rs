@@ -1,10 +1,13 @@
 //! What both derives read besides the fields: their attributes, the path of the crate, the type parameters.
 
+use std::collections::HashSet;
+
 use proc_macro_crate::{FoundCrate, crate_name};
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt;
-use syn::{Attribute, Error, Generics, Ident, LitStr, Path, Result, parse_quote};
+use syn::meta::ParseNestedMeta;
+use syn::{Attribute, Error, Expr, Generics, Ident, LitStr, Path, Result, parse_quote};
 
 /// The path under which generated code finds highwater-state: what `#[data(crate = "..")]` says, else what Cargo.toml
 /// says.
@@ -41,13 +44,97 @@ fn path_from_manifest() -> TokenStream {
     }
 }
 
-/// Refuses every attribute `name` where none is known.
-pub fn refuse(attributes: &[Attribute], name: &str, place: &str) -> Result<()> {
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident(name)) {
-        attribute.parse_nested_meta(|meta| {
-            let found = meta.path.get_ident().map_or_else(|| name.to_owned(), |ident| ident.unraw().to_string());
-            Err(meta.error(format!("`{found}` is not supported: {place} takes no attributes in this version")))
-        })?;
+/// What an attribute says about values that were stored before a change.
+#[derive(Default)]
+pub struct Evolution {
+    /// The names it had before.
+    pub aliases: Vec<LitStr>,
+    /// The value where none was stored.
+    pub default: Option<DefaultValue>,
+}
+
+/// The value of a field that was not stored.
+pub enum DefaultValue {
+    /// That of its type.
+    OfType,
+    /// What this expression says.
+    Expression(Box<Expr>),
+}
+
+impl Evolution {
+    /// Reads `alias = ".."`; whether it was that.
+    pub fn read_alias(&mut self, meta: &ParseNestedMeta<'_>) -> Result<bool> {
+        if !meta.path.is_ident("alias") {
+            return Ok(false);
+        }
+        let alias: LitStr = meta.value()?.parse()?;
+        if alias.value().is_empty() {
+            return Err(Error::new_spanned(alias, "an alias is a name that this had before: it cannot be empty"));
+        }
+        self.aliases.push(alias);
+        Ok(true)
+    }
+
+    /// Reads `default` or `default = ".."`; whether it was that.
+    fn read_default(&mut self, meta: &ParseNestedMeta<'_>) -> Result<bool> {
+        if !meta.path.is_ident("default") {
+            return Ok(false);
+        }
+        if self.default.is_some() {
+            return Err(meta.error("`default` is given twice"));
+        }
+        let value = if meta.input.peek(syn::Token![=]) {
+            DefaultValue::Expression(Box::new(meta.value()?.parse::<LitStr>()?.parse()?))
+        } else {
+            DefaultValue::OfType
+        };
+        self.default = Some(value);
+        Ok(true)
+    }
+
+    /// What `#[data(..)]` says of a field.
+    pub fn of_field(attributes: &[Attribute]) -> Result<Self> {
+        Evolution::read(attributes, "a field takes `default`, `default = \"..\"` and `alias = \"..\"`", true)
+    }
+
+    /// What `#[data(..)]` says of a variant.
+    pub fn of_variant(attributes: &[Attribute]) -> Result<Self> {
+        Evolution::read(attributes, "a variant takes `alias = \"..\"`", false)
+    }
+
+    fn read(attributes: &[Attribute], known: &str, takes_default: bool) -> Result<Self> {
+        let mut evolution = Evolution::default();
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("data")) {
+            attribute.parse_nested_meta(|meta| {
+                if evolution.read_alias(&meta)? || (takes_default && evolution.read_default(&meta)?) {
+                    return Ok(());
+                }
+                let found = meta.path.get_ident().map_or_else(|| "this".to_owned(), |ident| ident.unraw().to_string());
+                Err(meta.error(format!("`{found}` is not supported: {known}")))
+            })?;
+        }
+        Ok(evolution)
+    }
+}
+
+/// Refuses aliases that do not tell which of the members was meant: each name, past or present, is that of one member.
+pub fn check_aliases<'a>(members: impl Iterator<Item = (&'a str, &'a [LitStr])> + Clone) -> Result<()> {
+    let names: HashSet<&str> = members.clone().map(|(name, _)| name).collect();
+    let mut seen = HashSet::new();
+    for (name, alias) in members.flat_map(|(name, aliases)| aliases.iter().map(move |alias| (name, alias))) {
+        let text = alias.value();
+        let message = if text == name {
+            format!("`{text}` is its own name: an alias is a name that it had before")
+        } else if names.contains(&*text) {
+            format!(
+                "`{text}` is the name of another one, so this one cannot be found by it: rename the other, or drop the alias"
+            )
+        } else if !seen.insert(text.clone()) {
+            format!("`{text}` is an alias already")
+        } else {
+            continue;
+        };
+        return Err(Error::new_spanned(alias, message));
     }
     Ok(())
 }

@@ -6,9 +6,9 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Error, Fields, Ident, Member, Result, Variant};
+use syn::{Data, DeriveInput, Error, Fields, Ident, LitStr, Member, Result, Type, Variant};
 
-use crate::attribute::{crate_path, data_generics, refuse};
+use crate::attribute::{DefaultValue, Evolution, check_aliases, crate_path, data_generics};
 
 /// A struct, or one variant of an enum: what a value can look like.
 struct Case<'a> {
@@ -17,11 +17,17 @@ struct Case<'a> {
     name: &'a Ident,
     /// The byte in front of the fields of a variant.
     tag: Option<u8>,
+    /// Names the variant had before.
+    aliases: Vec<LitStr>,
     fields: Vec<Field>,
 }
 
 struct Field {
     member: Member,
+    /// As it stands in the schema.
+    name: String,
+    ty: Type,
+    evolution: Evolution,
     /// A name no user's field can clash with.
     binding: Ident,
     /// `<Type as Data>` with the span of the type, so that "cannot be stored" points at the field, and is said once.
@@ -84,13 +90,18 @@ fn cases<'a>(input: &'a DeriveInput, krate: &TokenStream) -> Result<Vec<Case<'a>
     let name = &input.ident;
     match &input.data {
         Data::Struct(data) => {
-            Ok(vec![Case { path: quote!(Self), name, tag: None, fields: fields(&data.fields, name, krate)? }])
+            let fields = fields(&data.fields, name, krate)?;
+            Ok(vec![Case { path: quote!(Self), name, tag: None, aliases: Vec::new(), fields }])
         }
         Data::Enum(data) if data.variants.is_empty() => {
             Err(Error::new_spanned(name, "an enum without variants has no values to store"))
         }
         Data::Enum(data) => {
-            data.variants.iter().enumerate().map(|variant| variant_case(variant, name, krate)).collect()
+            let cases = data.variants.iter().enumerate().map(|variant| variant_case(variant, name, krate));
+            let cases = cases.collect::<Result<Vec<_>>>()?;
+            let names: Vec<_> = cases.iter().map(|case| case.name.unraw().to_string()).collect();
+            check_aliases(names.iter().zip(&cases).map(|(name, case)| (&**name, &*case.aliases)))?;
+            Ok(cases)
         }
         Data::Union(_) => Err(Error::new_spanned(name, "a union cannot be stored in state: use an enum")),
     }
@@ -99,23 +110,44 @@ fn cases<'a>(input: &'a DeriveInput, krate: &TokenStream) -> Result<Vec<Case<'a>
 fn variant_case<'a>((index, variant): (usize, &'a Variant), of: &Ident, krate: &TokenStream) -> Result<Case<'a>> {
     let tag =
         u8::try_from(index).map_err(|_| Error::new_spanned(variant, "an enum in state has at most 256 variants"))?;
-    refuse(&variant.attrs, "data", "a variant")?;
+    let Evolution { aliases, .. } = Evolution::of_variant(&variant.attrs)?;
     let name = &variant.ident;
-    Ok(Case { path: quote!(Self::#name), name, tag: Some(tag), fields: fields(&variant.fields, of, krate)? })
+    let fields = fields(&variant.fields, of, krate)?;
+    Ok(Case { path: quote!(Self::#name), name, tag: Some(tag), aliases, fields })
 }
 
 fn fields(fields: &Fields, of: &Ident, krate: &TokenStream) -> Result<Vec<Field>> {
     let field = |(index, (field, member)): (usize, (&syn::Field, Member))| {
-        refuse(&field.attrs, "data", "a field")?;
+        let evolution = Evolution::of_field(&field.attrs)?;
         let ty = &field.ty;
         if let Some(within) = mention(of, ty.to_token_stream()) {
             let message = format!("`{of}` holds itself: a recursive type has a schema without end and cannot be state");
             return Err(Error::new(within, message));
         }
+        let name = name(&member, &evolution.aliases)?;
         let binding = format_ident!("field_{index}", span = Span::mixed_site());
-        Ok(Field { member, binding, data: quote_spanned!(ty.span()=> <#ty as #krate::Data>) })
+        let data = quote_spanned!(ty.span()=> <#ty as #krate::Data>);
+        Ok(Field { member, name, ty: ty.clone(), evolution, binding, data })
     };
-    fields.iter().zip(fields.members()).enumerate().map(field).collect()
+    let fields = fields.iter().zip(fields.members()).enumerate().map(field).collect::<Result<Vec<_>>>()?;
+    check_aliases(fields.iter().map(|field| (&*field.name, &*field.evolution.aliases)))?;
+    Ok(fields)
+}
+
+/// The name of a field in the schema: its own, or its place. Then no alias may be a place, since it is found by its own
+/// first.
+fn name(member: &Member, aliases: &[LitStr]) -> Result<String> {
+    match member {
+        Member::Named(ident) => Ok(ident.unraw().to_string()),
+        Member::Unnamed(index) => {
+            let is_place = |alias: &&LitStr| alias.value().bytes().all(|byte| byte.is_ascii_digit());
+            if let Some(alias) = aliases.iter().find(is_place) {
+                let message = "fields without names are found by their place: give them names to move them";
+                return Err(Error::new_spanned(alias, message));
+            }
+            Ok(index.index.to_string())
+        }
+    }
 }
 
 /// Where the type `name` is named in another: by `Self` or by its name, not as the end of a longer path.
@@ -177,14 +209,24 @@ impl Case<'_> {
 
     /// The schema of the fields: a `Vec<Field>`.
     fn schema(&self, krate: &TokenStream) -> TokenStream {
-        let fields = self.fields.iter().map(|Field { member, data, .. }| {
-            let name = match member {
-                Member::Named(ident) => ident.unraw().to_string(),
-                Member::Unnamed(index) => index.index.to_string(),
-            };
-            quote!(#krate::schema::Field::new(#name, #data::schema()))
-        });
+        let fields = self.fields.iter().map(|field| field.schema(krate));
         quote!(::std::vec![#(#fields),*])
+    }
+}
+
+impl Field {
+    /// `Field::new(..)`, with its aliases and its default.
+    fn schema(&self, krate: &TokenStream) -> TokenStream {
+        let Field { name, ty, data, evolution: Evolution { aliases, default }, .. } = self;
+        let default = default.as_ref().map(|default| {
+            let value = match default {
+                DefaultValue::OfType => quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default()),
+                // Its type stands beside it, so that an error points at the expression.
+                DefaultValue::Expression(expression) => quote!({ let value: #ty = #expression; value }),
+            };
+            quote!(.with_default::<#ty>(&#value))
+        });
+        quote!(#krate::schema::Field::new(#name, #data::schema()) #(.with_alias(#aliases))* #default)
     }
 }
 
@@ -205,8 +247,8 @@ fn schema(input: &DeriveInput, cases: &[Case], krate: &TokenStream) -> TokenStre
         return quote!(#krate::Schema::Struct { name: #name, fields: #fields });
     }
     let variants = cases.iter().map(|case| {
-        let (name, fields) = (case.name.unraw().to_string(), case.schema(krate));
-        quote!(#krate::schema::Variant::new(#name, #fields))
+        let (name, aliases, fields) = (case.name.unraw().to_string(), &case.aliases, case.schema(krate));
+        quote!(#krate::schema::Variant::new(#name, #fields) #(.with_alias(#aliases))*)
     });
     quote!(#krate::Schema::Enum { name: #name, variants: ::std::vec![#(#variants),*] })
 }

@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Field, Fields, Ident, Result, Type};
 
-use crate::attribute::{crate_path, data_generics};
+use crate::attribute::{Evolution, check_aliases, crate_path, data_generics};
 use crate::ttl::TtlSettings;
 
 pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
@@ -18,7 +18,8 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
         },
         _ => return Err(Error::new_spanned(&input.ident, "keyed state is a struct with at least one named field")),
     };
-    let ttls = fields.iter().map(|field| TtlSettings::parse(&field.attrs)).collect::<Result<Vec<_>>>()?;
+    let settings = fields.iter().map(|field| TtlSettings::parse(&field.attrs)).collect::<Result<Vec<_>>>()?;
+    let (ttls, evolutions): (Vec<_>, Vec<_>) = settings.into_iter().unzip();
 
     let generics = data_generics(&input.generics, &krate)?;
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
@@ -27,7 +28,9 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
     // With the span of the type, so that "is not a state" points at the field, and is said once.
     let states: Vec<_> =
         fields.iter().map(|Field { ty, .. }| quote_spanned!(ty.span()=> <#ty as #krate::State>)).collect();
-    let described = names.iter().map(|name| name.unraw().to_string());
+    let described: Vec<_> = names.iter().map(|name| name.unraw().to_string()).collect();
+    check_aliases(described.iter().zip(&evolutions).map(|(name, evolution)| (&**name, &*evolution.aliases)))?;
+    let aliases = evolutions.iter().map(|Evolution { aliases, .. }| quote!(#(.with_alias(#aliases))*));
     let expiries = fields.iter().zip(&ttls).map(|(Field { ty, .. }, ttl)| expiry(ty, ttl.is_some(), &krate));
     let ttl = ttl_methods(&names, &states, &ttls, &krate);
 
@@ -43,7 +46,7 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
         impl #impl_generics #krate::KeyedState for #ident #type_generics #where_clause {
             fn states() -> ::std::vec::Vec<#krate::schema::NamedState> {
                 #(#expiries)*
-                ::std::vec![#(#states::describe(#described)),*]
+                ::std::vec![#(#states::describe(#described) #aliases),*]
             }
 
             #[inline]

@@ -7,6 +7,8 @@ use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, LitStr, Path, Result};
 
+use crate::attribute::Evolution;
+
 /// What the attributes of a field say.
 pub struct TtlSettings {
     ttl: Lifetime,
@@ -33,30 +35,33 @@ const VISIBILITY: &[(&str, &str)] =
     &[("never_return_expired", "NeverReturnExpired"), ("return_until_cleaned", "ReturnExpiredIfNotCleanedUp")];
 
 impl TtlSettings {
-    /// The settings of a field, or none if it has no time-to-live.
-    pub fn parse(attributes: &[Attribute]) -> Result<Option<Self>> {
+    /// The settings of a field, or none if it has no time-to-live; and the names it had before.
+    pub fn parse(attributes: &[Attribute]) -> Result<(Option<Self>, Evolution)> {
+        let mut evolution = Evolution::default();
         let (mut ttl, mut time, mut update, mut visibility) = (None, None, None, None);
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("state")) {
             attribute.parse_nested_meta(|meta| match &*name_of(&meta) {
+                "alias" => evolution.read_alias(&meta).map(drop),
                 "ttl" => set(&mut ttl, &meta, lifetime),
                 "time" => set(&mut time, &meta, |meta| choice(meta, TIME)),
                 "update" => set(&mut update, &meta, |meta| choice(meta, UPDATE)),
                 "visibility" => set(&mut visibility, &meta, |meta| choice(meta, VISIBILITY)),
                 other => Err(meta.error(format!(
-                    "`{other}` is unknown: a field of keyed state takes `ttl`, and with it `time`, `update` and `visibility`"
+                    "`{other}` is unknown: a field of keyed state takes `alias`, `ttl`, and with it `time`, `update` and \
+                     `visibility`"
                 ))),
             })?;
         }
         let Some(ttl) = ttl else {
             return match time.or(update).or(visibility) {
-                None => Ok(None),
+                None => Ok((None, evolution)),
                 Some(Choice { setting, .. }) => Err(Error::new_spanned(
                     setting,
                     "says how state expires, but nothing says when: add `ttl = \"30m\"`",
                 )),
             };
         };
-        Ok(Some(TtlSettings { ttl, time, update, visibility }))
+        Ok((Some(TtlSettings { ttl, time, update, visibility }), evolution))
     }
 
     /// The `StateTtlConfig`.

@@ -28,6 +28,7 @@ use std::cell::Cell;
 pub use highwater_core::KeyHash;
 
 pub use error::DecodeError;
+pub(crate) use text::decode as decode_text;
 pub use width::Width;
 
 use crate::schema::Schema;
@@ -150,7 +151,7 @@ fn hash_in_scratch(encode: impl FnOnce(&mut Vec<u8>)) -> KeyHash {
 
 /// The next `N` bytes of a value of type `what`.
 #[inline]
-fn take<const N: usize>(input: &mut &[u8], what: &'static str) -> Result<[u8; N], DecodeError> {
+pub(crate) fn take<const N: usize>(input: &mut &[u8], what: &'static str) -> Result<[u8; N], DecodeError> {
     let (head, rest) = input.split_first_chunk::<N>().ok_or(DecodeError::CutOff { what })?;
     *input = rest;
     Ok(*head)
@@ -168,7 +169,7 @@ fn encode_len(len: usize, out: &mut Vec<u8>) {
 
 /// Reads a length, of elements that take at least `min` bytes each, and checks that the bytes left can hold them.
 #[inline]
-fn decode_len(input: &mut &[u8], min: usize, what: &'static str) -> Result<usize, DecodeError> {
+pub(crate) fn decode_len(input: &mut &[u8], min: usize, what: &'static str) -> Result<usize, DecodeError> {
     let len = u32::from_le_bytes(take(input, what)?);
     let fits = (len as usize).checked_mul(min).is_some_and(|bytes| bytes <= input.len());
     if fits { Ok(len as usize) } else { Err(DecodeError::TooLong { len, left: input.len() }) }

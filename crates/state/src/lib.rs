@@ -2,7 +2,7 @@
 //!
 //! * [`data`]: values that can be stored and sent, and their canonical encoding;
 //! * [`key`]: values a stream can be partitioned by;
-//! * [`schema`]: the shape of what is stored, and where two shapes differ;
+//! * [`schema`]: the shape of what is stored, and how one shape becomes another;
 //! * [`keyed`]: the state of one key, as a struct of states;
 //! * [`table`]: the state of all keys of a subtask in memory;
 //! * [`spill`]: the contract of stores for what does not fit there.
@@ -33,11 +33,30 @@ pub use schema::{Schema, StateSchema};
 /// A struct is encoded as its fields in the order they are declared, an enum as one byte with the index of the variant
 /// and then the variant's fields. Type parameters must be `Data` themselves. `#[data(crate = "path")]` names this crate
 /// where it is only reachable under another path.
+///
+/// What is stored outlives changes of the type, see [`ValueMigration`](schema::ValueMigration). A field that is added
+/// says what values without it have, by `#[data(default)]` or `#[data(default = "expression")]`; a field or variant that
+/// is renamed says what it was called, by `#[data(alias = "name")]`, given several times if need be:
+///
+/// ```
+/// # use highwater_state::Data;
+/// #[derive(Clone, Data)]
+/// struct Visit {
+///     #[data(alias = "address")]
+///     host: String,
+///     #[data(default = "443")]
+///     port: u16,
+/// }
+/// ```
+///
+/// A default is for stored values only. Fields without a name are found by their place: add to their end, and give
+/// them names before you move them.
 pub use highwater_state_derive::Data;
 
 /// Implements [`KeyedState`](trait@KeyedState) and `Default` for a struct whose fields are all states.
 ///
-/// `#[state(ttl = "30m")]` on a field gives its state a [time-to-live](keyed::ttl).
+/// `#[state(ttl = "30m")]` on a field gives its state a [time-to-live](keyed::ttl). A state that is renamed says what it
+/// was called, by `#[state(alias = "name")]`, so that what is stored is still its own.
 ///
 /// `#[state(crate = "path")]` names this crate where it is only reachable under another path.
 pub use highwater_state_derive::KeyedState;

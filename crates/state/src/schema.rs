@@ -3,15 +3,32 @@
 //! With its schema a snapshot can be read without the code of the job that wrote it, and a job can refuse, before the
 //! first record, state that it would misread. A schema is stored as JSON; its form is part of the stored format.
 //!
-//! Two schemas are the same if the same bytes mean the same thing: fields, variants and states are compared by name
-//! and order, while the name of a struct or enum type is for people only, so a type can be renamed.
+//! A program may declare another schema than the one that was stored. A [`Migration`] then rewrites the stored bytes,
+//! without the types that wrote them, or says why it cannot; a [`Verdict`] says the same to people. Fields, variants
+//! and states are told apart by name, while the name of a struct or enum type is for people only, so a type can be
+//! renamed.
+//!
+//! What a migration needs besides the shape, the names that something had before and the value of a field that was not
+//! stored, is the program's alone: it is in the schema of a type, and left out of the stored form.
 
-mod difference;
 mod display;
+mod migration;
+mod plan;
+mod rank;
+mod skip;
+mod states;
+mod step;
+mod stored;
+mod verdict;
 
 use highwater_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use migration::{Incompatible, Migration, ValueMigration};
+pub use verdict::{KeyedVerdict, StateVerdict, Verdict};
+
+use crate::data::Data;
 
 /// The shape of a value: what [`Data::encode`](crate::Data::encode) writes, with names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,12 +111,34 @@ pub struct Field {
     pub name: String,
     /// Its shape.
     pub schema: Schema,
+    /// The names it had before; of the program, never stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// The encoding of its value where none was stored; of the program, never stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Vec<u8>>,
 }
 
 impl Field {
-    /// A field.
+    /// A field that has always had this name, and has to be there.
     pub fn new(name: impl Into<String>, schema: Schema) -> Self {
-        Field { name: name.into(), schema }
+        Field { name: name.into(), schema, aliases: Vec::new(), default: None }
+    }
+
+    /// The same field, with a name it had before.
+    #[must_use]
+    pub fn with_alias(mut self, alias: impl Into<String>) -> Self {
+        self.aliases.push(alias.into());
+        self
+    }
+
+    /// The same field, with the value it has where none was stored.
+    #[must_use]
+    pub fn with_default<T: Data>(mut self, value: &T) -> Self {
+        let mut encoding = Vec::new();
+        value.encode(&mut encoding);
+        self.default = Some(encoding);
+        self
     }
 }
 
@@ -110,19 +149,29 @@ pub struct Variant {
     pub name: String,
     /// Its fields, in the order they are declared and encoded.
     pub fields: Vec<Field>,
+    /// The names it had before; of the program, never stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
 }
 
 impl Variant {
-    /// A variant.
+    /// A variant that has always had this name.
     pub fn new(name: impl Into<String>, fields: Vec<Field>) -> Self {
-        Variant { name: name.into(), fields }
+        Variant { name: name.into(), fields, aliases: Vec::new() }
+    }
+
+    /// The same variant, with a name it had before.
+    #[must_use]
+    pub fn with_alias(mut self, alias: impl Into<String>) -> Self {
+        self.aliases.push(alias.into());
+        self
     }
 }
 
 impl Schema {
-    /// The stored form.
+    /// The stored form: the shape, without aliases and defaults.
     pub fn to_json(&self) -> String {
-        to_json(self)
+        to_json(&self.stored())
     }
 
     /// Reads the stored form.
@@ -144,9 +193,9 @@ pub struct StateSchema {
 }
 
 impl StateSchema {
-    /// The stored form.
+    /// The stored form: the shape, without aliases and defaults.
     pub fn to_json(&self) -> String {
-        to_json(self)
+        to_json(&self.stored())
     }
 
     /// Reads the stored form.
@@ -171,18 +220,28 @@ pub struct NamedState {
     /// `docs/format.md`. Not stored if it has none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ttl: bool,
+    /// The names it had before; of the program, never stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
 }
 
 impl NamedState {
     /// A state without a time-to-live.
     pub fn new(name: impl Into<String>, kind: StateKind, schema: Schema) -> Self {
-        NamedState { name: name.into(), kind, schema, ttl: false }
+        NamedState { name: name.into(), kind, schema, ttl: false, aliases: Vec::new() }
     }
 
     /// The same state, with a time-to-live or without.
     #[must_use]
     pub fn with_ttl(self, ttl: bool) -> Self {
         NamedState { ttl, ..self }
+    }
+
+    /// The same state, with a name it had before.
+    #[must_use]
+    pub fn with_alias(mut self, alias: impl Into<String>) -> Self {
+        self.aliases.push(alias.into());
+        self
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod commits;
+mod evolution;
 mod failures;
 mod incremental;
 mod operators;

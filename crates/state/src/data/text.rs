@@ -43,7 +43,7 @@ fn encode(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn decode<'a>(input: &mut &'a [u8]) -> Result<&'a str, DecodeError> {
+pub(crate) fn decode<'a>(input: &mut &'a [u8]) -> Result<&'a str, DecodeError> {
     let len = decode_len(input, 1, "String")?;
     let (text, rest) = input.split_at(len);
     *input = rest;

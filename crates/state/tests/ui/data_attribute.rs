@@ -13,4 +13,22 @@ struct Skipping {
     cache: u64,
 }
 
+#[derive(Clone, Data)]
+enum Event {
+    #[data(default)]
+    Quit,
+}
+
+#[derive(Clone, Data)]
+struct Twice {
+    #[data(default, default = "7")]
+    at: u64,
+}
+
+#[derive(Clone, Data)]
+struct NotAnExpression {
+    #[data(default = "7 +")]
+    at: u64,
+}
+
 fn main() {}
