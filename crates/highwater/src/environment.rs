@@ -1,6 +1,7 @@
 //! The environment of a job: its settings, its graph, and its execution.
 
 use std::cell::{Cell, RefCell};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use highwater_checkpoint::{CheckpointConfig, CheckpointReport, RestartStrategy};
 use highwater_core::{Clock, Error, JobName, MaxParallelism, Result, SystemClock};
 use highwater_runtime::source::Source;
-use highwater_runtime::{Graph, JobConfig, JobEnd, JobStatus, StartFrom, StopHandle, WatermarkStrategy, execute};
+use highwater_runtime::{
+    Graph, JobConfig, JobDescription, JobEnd, JobStatus, StartFrom, StopHandle, WatermarkStrategy, describe, execute,
+};
 use highwater_state::Data;
 
 use crate::backend::{FsStateBackend, MemoryStateBackend, StateBackend};
@@ -210,9 +213,15 @@ impl StreamExecutionEnvironment {
     ///
     /// `name` names the job and its folder in the checkpoint directory, unless the settings do.
     ///
+    /// With `--describe` on the command line the job does not run: its [description](Self::describe) goes to standard output as one
+    /// line of JSON, and the process ends, as with `--help`.
+    ///
     /// # Errors
     /// A setting that makes no sense; what the restart strategy did not get over; what no restart can mend.
     pub fn execute(&self, name: &str) -> Result<JobResult> {
+        if self.settings()?.describe {
+            print_and_exit(&self.describe(name)?);
+        }
         let config = self.job_config(name)?;
         let clock = Arc::clone(&config.clock);
         let graph = std::mem::take(&mut *self.graph.borrow_mut());
@@ -232,6 +241,19 @@ impl StreamExecutionEnvironment {
         })
     }
 
+    /// What the job stores, as its program declares it, without running it: no storage is opened, and no source is asked for its input.
+    ///
+    /// The form of the JSON that `--describe` prints is that of [`JobDescription`]; `docs/format.md` has an example. Like
+    /// [`execute`](Self::execute), this takes what was built out of the environment.
+    ///
+    /// # Errors
+    /// A setting that makes no sense; a graph without operators, or in which uids are not usable or given twice.
+    pub fn describe(&self, name: &str) -> Result<JobDescription> {
+        let settings = self.settings()?;
+        let graph = std::mem::take(&mut *self.graph.borrow_mut());
+        describe(graph, job_name(&settings, name)?, settings.max_parallelism)
+    }
+
     fn job_config(&self, name: &str) -> Result<JobConfig> {
         let settings = self.settings()?;
         let start_from = match (settings.fresh, &settings.restore) {
@@ -245,7 +267,7 @@ impl StreamExecutionEnvironment {
             (false, None) => StartFrom::Latest,
         };
         Ok(JobConfig {
-            name: settings.job_name.clone().map_or_else(|| JobName::parse(name), Ok)?,
+            name: job_name(&settings, name)?,
             workers: u32::try_from(settings.workers.get()).unwrap_or(u32::MAX),
             max_parallelism: settings.max_parallelism,
             restart: settings.restart_strategy(),
@@ -289,6 +311,21 @@ impl StreamExecutionEnvironment {
         };
         Ok(Some(storage))
     }
+}
+
+/// The settings' name goes before the program's.
+fn job_name(settings: &Settings, name: &str) -> Result<JobName> {
+    settings.job_name.clone().map_or_else(|| JobName::parse(name), Ok)
+}
+
+/// Ends the process here, since what a program does after its job has run is not for a job that has not.
+fn print_and_exit(description: &JobDescription) -> ! {
+    let mut line =
+        serde_json::to_vec(description).expect("a description has no map with keys that JSON cannot express");
+    line.push(b'\n');
+    let mut out = std::io::stdout();
+    let written = out.write_all(&line).and_then(|()| out.flush());
+    std::process::exit(i32::from(written.is_err()))
 }
 
 /// How a job went.

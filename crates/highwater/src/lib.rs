@@ -71,6 +71,7 @@ pub use highwater_runtime::{
     Collector, Context, JobEnd, JobStatus, KeyedProcessFunction, OpenContext, OutputTag, Record, StartFrom, StopHandle,
     TimeDomain, Timer, UserResult, WatermarkStrategy,
 };
+pub use highwater_runtime::{JobDescription, OperatorDescription, OperatorStateDescription};
 pub use highwater_runtime::{sink, source};
 pub use highwater_state as state;
 pub use settings::{JobArgs, Settings};

@@ -78,6 +78,9 @@ pub struct Settings {
     pub restore: Option<String>,
     /// How log lines are written.
     pub log_format: LogFormat,
+    /// Print what the job stores and end, instead of running it: `--describe`, see
+    /// [`describe`](crate::StreamExecutionEnvironment::describe).
+    pub describe: bool,
 }
 
 /// How log lines are written.
@@ -104,6 +107,7 @@ impl Default for Settings {
             fresh: false,
             restore: None,
             log_format: LogFormat::default(),
+            describe: false,
         }
     }
 }
@@ -130,6 +134,7 @@ impl Settings {
             fresh: sources.parse(Key::Fresh, defaults.fresh, value::switch)?,
             restore: sources.parse(Key::Restore, defaults.restore, value::location)?,
             log_format: sources.parse(Key::LogFormat, defaults.log_format, value::log_format)?,
+            describe: defaults.describe,
         };
         settings.check(sources)?;
         Ok(settings)

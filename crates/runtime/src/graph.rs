@@ -15,6 +15,7 @@ use timely::dataflow::Scope;
 
 use crate::batch::{Batch, Record};
 use crate::control::Control;
+use crate::describe::Declared;
 use crate::mark::Mark;
 use crate::metrics::RecordsRead;
 use crate::process::OpenContext;
@@ -46,6 +47,7 @@ pub(crate) struct Node {
     name: String,
     kind: NodeKind,
     sides: Vec<SidePort>,
+    declared: Declared,
     build: BuildFn,
     discover: Option<DiscoverFn>,
 }
@@ -76,10 +78,21 @@ impl Graph {
         kind: NodeKind,
         build: impl for<'s> Fn(&Builder<'s>, &Site<'_>) -> Result<()> + Send + Sync + 'static,
     ) -> NodeId {
-        let node =
-            Node { uid: None, name: name.into(), kind, sides: Vec::new(), build: Box::new(build), discover: None };
-        self.nodes.push(node);
+        self.nodes.push(Node {
+            uid: None,
+            name: name.into(),
+            kind,
+            sides: Vec::new(),
+            declared: Declared::default(),
+            build: Box::new(build),
+            discover: None,
+        });
         NodeId(self.nodes.len() - 1)
+    }
+
+    /// Notes what state a node declares: all that it stores.
+    pub(crate) fn declare(&mut self, node: NodeId, declared: Declared) {
+        self.nodes[node.0].declared = declared;
     }
 
     pub(crate) fn set_discover(&mut self, node: NodeId, discover: DiscoverFn) {
@@ -167,6 +180,11 @@ impl Plan {
     /// Name of an operator for people.
     pub fn name(&self, uid: &OperatorUid) -> Option<&str> {
         self.operators.iter().find(|(other, _)| other == uid).map(|(_, node)| node.name.as_str())
+    }
+
+    /// Uid, name and declared state of every operator.
+    pub fn declared(&self) -> impl Iterator<Item = (&OperatorUid, &str, &Declared)> {
+        self.operators.iter().map(|(uid, node)| (uid, node.name.as_str(), &node.declared))
     }
 
     /// Uids of all operators that take part in checkpoints.

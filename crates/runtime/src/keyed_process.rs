@@ -8,6 +8,7 @@ use highwater_core::Result;
 use highwater_state::{Data, Key};
 
 use crate::batch::{Batch, KeyedBatch};
+use crate::describe::Declared;
 use crate::exchange::Route;
 use crate::gate::{Gate, Gated};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
@@ -37,6 +38,7 @@ impl Graph {
         let node = self.add(name, NodeKind::Stateful, move |builder: &Builder<'_>, site: &Site<'_>| {
             build(builder, site, build_partitioner(builder, site, input, key.clone()), output, function.clone())
         });
+        self.declare(node, Declared::keyed::<K, F::State>());
         (node, output)
     }
 }

@@ -17,6 +17,7 @@ mod alignment;
 pub mod batch;
 mod checkpoint_io;
 mod control;
+mod describe;
 mod driver;
 mod edge;
 mod exchange;
@@ -53,6 +54,7 @@ mod wire;
 mod worker;
 
 pub use batch::{Batch, Record};
+pub use describe::{JobDescription, OperatorDescription, OperatorStateDescription, describe};
 pub use graph::{Graph, NodeId};
 pub use job::{JobConfig, JobEnd, StopHandle, execute};
 pub use metrics::RecordsRead;

@@ -17,6 +17,7 @@ use highwater_state::Data;
 use crate::alignment::Alignment;
 use crate::batch::Batch;
 use crate::control::TaskEvent;
+use crate::describe::Declared;
 use crate::edge::Consumed;
 use crate::gate::{Gate, Gated};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
@@ -33,13 +34,19 @@ const COMMITTABLES: &str = "committables";
 /// Name of the operator state that holds what goes on growing.
 const WRITERS: &str = "writers";
 
+type Committable<S> = <<S as Sink>::Writer as SinkWriter>::Committable;
+type WriterState<S> = <<S as Sink>::Writer as SinkWriter>::State;
+
 impl Graph {
     /// Adds a sink.
     pub fn sink<S: Sink>(&mut self, name: &str, input: StreamId<Batch<S::Record>>, sink: S) -> NodeId {
         self.consume(input);
-        self.add(name, NodeKind::Stateful, move |builder: &Builder<'_>, site: &Site<'_>| {
+        let node = self.add(name, NodeKind::Stateful, move |builder: &Builder<'_>, site: &Site<'_>| {
             build_sink(builder, site, input, &sink)
-        })
+        });
+        let declared = Declared::default().and::<Committable<S>>(COMMITTABLES).and::<WriterState<S>>(WRITERS);
+        self.declare(node, declared);
+        node
     }
 }
 
@@ -87,7 +94,6 @@ fn build_sink<S: Sink>(
 
 /// Opens the writer with what the restored checkpoint has for it, and commits what that checkpoint had prepared: it completed.
 fn open_writer<S: Sink>(task: &Task, sink: &S) -> Result<S::Writer> {
-    type Committable<S> = <<S as Sink>::Writer as SinkWriter>::Committable;
     let attempt = &task.attempt;
     let context = |referenced| SinkContext {
         subtask: task.id.subtask,
@@ -101,7 +107,7 @@ fn open_writer<S: Sink>(task: &Task, sink: &S) -> Result<S::Writer> {
     let (of_writers, of_committables) = ((WRITERS, "writer state"), (COMMITTABLES, "committable"));
     let states = restored.elements(operator, of_writers, *subtask, attempt.parallelism)?;
     let committables = restored.elements::<Committable<S>>(operator, of_committables, *subtask, attempt.parallelism)?;
-    let mut referenced = restored.all_elements::<<S::Writer as SinkWriter>::State>(operator, of_writers)?;
+    let mut referenced = restored.all_elements::<WriterState<S>>(operator, of_writers)?;
     referenced.extend(restored.all_elements::<Committable<S>>(operator, of_committables)?);
     let mut writer = sink.open(&context(referenced), states)?;
     if !committables.is_empty() {

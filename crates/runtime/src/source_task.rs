@@ -14,6 +14,7 @@ use highwater_state::Data;
 
 use crate::batch::Batch;
 use crate::control::TaskEvent;
+use crate::describe::Declared;
 use crate::edge::{Meters, Outlet};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
 use crate::mark::{MAX_WATERMARK, Mark, NO_WATERMARK};
@@ -44,6 +45,7 @@ impl Graph {
         let node = self.add(name, NodeKind::Source, move |builder: &Builder<'_>, site: &Site<'_>| {
             build_source(builder, site, &*source, &watermarks, output)
         });
+        self.declare(node, Declared::default().and::<S::Split>(SPLITS));
         let discover = move |parallelism| {
             let splits = discovering.discover(parallelism)?;
             Ok(splits.iter().map(encoded).collect())

@@ -102,6 +102,11 @@ pub struct JobArgs {
     /// HIGHWATER_CHECKPOINT_INTERVAL.
     #[arg(long, help_heading = HEADING, value_name = "FILE")]
     pub config: Option<String>,
+
+    /// Print what the job stores as a JSON document, and end without running it: for tools
+    // No setting: it says what to do, so it comes from the command line alone.
+    #[arg(long, help_heading = HEADING, hide = true)]
+    pub describe: bool,
 }
 
 impl JobArgs {
@@ -129,7 +134,8 @@ impl JobArgs {
     /// # Errors
     /// Those of [`resolve`](Self::resolve).
     pub fn resolve_with(&self, defaults: Settings, environment: &dyn Fn(&str) -> Option<String>) -> Result<Settings> {
-        Settings::merge(&Sources::open(self, environment)?, defaults)
+        let settings = Settings::merge(&Sources::open(self, environment)?, defaults)?;
+        Ok(Settings { describe: settings.describe || self.describe, ..settings })
     }
 
     /// What these arguments give for `key`.

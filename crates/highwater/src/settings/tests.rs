@@ -302,8 +302,19 @@ fn a_job_restarts_by_default_only_if_it_takes_checkpoints() {
 #[test]
 fn every_setting_is_a_flag_and_every_flag_a_setting() {
     let command = Job::command();
-    let flags: Vec<_> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
+    let settings = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let flags: Vec<_> = settings.filter_map(|arg| arg.get_long()).collect();
     assert_eq!(flags, Key::ALL.map(Key::name));
+}
+
+#[test]
+fn a_description_is_asked_for_on_the_command_line() {
+    let describe = |flags: &[&str]| {
+        let job = Job::try_parse_from(["job"].iter().chain(flags)).unwrap();
+        job.args.resolve_with(Settings::default(), &|_| None).unwrap().describe
+    };
+    assert!(describe(&["--describe"]));
+    assert!(!describe(&[]));
 }
 
 #[test]
