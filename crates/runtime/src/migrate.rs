@@ -34,8 +34,8 @@ pub(crate) fn log_keyed(task: &Task, migration: &Migration) {
     }
 }
 
-/// How the elements of an operator state, which are `what`, become those that the program declares; says it if `is_first`
-/// of the subtasks.
+/// How the elements of an operator state, which are `what`, become those that the program declares; says it if
+/// `is_first` of the subtasks.
 ///
 /// # Errors
 /// If they cannot.

@@ -127,7 +127,8 @@ pub fn check_aliases<'a>(members: impl Iterator<Item = (&'a str, &'a [LitStr])> 
             format!("`{text}` is its own name: an alias is a name that it had before")
         } else if names.contains(&*text) {
             format!(
-                "`{text}` is the name of another one, so this one cannot be found by it: rename the other, or drop the alias"
+                "`{text}` is the name of another one, so this one cannot be found by it: rename the other, or drop \
+                 the alias"
             )
         } else if !seen.insert(text.clone()) {
             format!("`{text}` is an alias already")

@@ -30,7 +30,7 @@ pub use verdict::{KeyedVerdict, StateVerdict, Verdict};
 
 use crate::data::Data;
 
-/// The shape of a value: what [`Data::encode`](crate::Data::encode) writes, with names.
+/// The shape of a value: what [`Data::encode`] writes, with names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schema {

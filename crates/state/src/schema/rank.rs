@@ -1,7 +1,7 @@
 //! The natural order of encoded values, by their schema: what derived `Ord` gives a type of that shape.
 //!
-//! The entries of a set or map are encoded in the order of their keys, which may change with the keys' schema (fields or
-//! variants in another order). A type with an `Ord` of its own has its entries put in order when they are decoded.
+//! The entries of a set or map are encoded in the order of their keys, which may change with the keys' schema (fields
+//! or variants in another order). A type with an `Ord` of its own has its entries put in order when they are decoded.
 
 use super::Schema;
 use super::skip::{bool_tag, no_variant};
