@@ -35,9 +35,21 @@ impl Shared {
     pub fn new(bytes: usize, cores: usize) -> Self {
         let bytes = bytes.max(LEAST_BYTES);
         let cache = Cache::new_lru_cache(bytes);
-        // No stalls: with several stores the one that is stalled need not be the one that holds the memory.
+        // No stalls: with several stores the one that is stalled need not be the one that holds the memory. Instead who
+        // writes makes room first, see `is_short_of_write_buffers`.
         let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(bytes / 2, false, cache.clone());
         Shared { cache, write_buffers, bytes, background_jobs: cores.clamp(2, 8) as i32 }
+    }
+
+    /// Whether a store that writes has to flush first, if it is among those that hold this much: background threads may
+    /// not keep up.
+    pub fn is_short_of_write_buffers(&self) -> bool {
+        self.write_buffers.get_usage() > self.bytes / 2
+    }
+
+    /// The size at which a store's write buffer is flushed.
+    pub fn write_buffer_bytes(&self) -> usize {
+        (self.bytes / 8).min(MOST_WRITE_BUFFER_BYTES)
     }
 
     /// The options of a store.
@@ -46,7 +58,7 @@ impl Shared {
         options.create_if_missing(true);
         options.set_block_based_table_factory(&self.table_options());
         options.set_write_buffer_manager(&self.write_buffers);
-        options.set_write_buffer_size((self.bytes / 4).min(MOST_WRITE_BUFFER_BYTES));
+        options.set_write_buffer_size(self.write_buffer_bytes());
         options.set_max_write_buffer_number(3);
         // Half of the look-ups are for keys that are nowhere: the newest rows are filtered too.
         options.set_memtable_prefix_bloom_ratio(0.02);

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
 use highwater_state::spill::{EachRow, LocalSnapshot, RowStore, SnapshotFile, SortedKeys, SortedRows, StoreUsage};
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::properties::{ESTIMATE_NUM_KEYS, ESTIMATE_TABLE_READERS_MEM, TOTAL_SST_FILES_SIZE};
+use rocksdb::properties::{
+    CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_NUM_KEYS, ESTIMATE_TABLE_READERS_MEM, TOTAL_SST_FILES_SIZE,
+};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch};
 
 use crate::options::{LOOK_UP_KEYS, scan_options, write_options};
@@ -63,6 +65,17 @@ impl RocksDBRowStore {
         Error::new(kind, format!("RocksDB cannot {what} the rows of {} in {place}", self.name)).with_source(error)
     }
 
+    /// Waits until what is to be written has a place in memory.
+    fn make_room(&self) -> Result<()> {
+        let shared = &self.process.shared;
+        if shared.is_short_of_write_buffers()
+            && self.property(CUR_SIZE_ALL_MEM_TABLES) > shared.write_buffer_bytes() as u64 / 4
+        {
+            self.db().flush().map_err(|error| self.error("flush", error))?;
+        }
+        Ok(())
+    }
+
     fn property(&self, name: &rocksdb::properties::PropName) -> u64 {
         self.db().property_int_value(name).ok().flatten().unwrap_or(0)
     }
@@ -84,6 +97,7 @@ impl RowStore for RocksDBRowStore {
     }
 
     fn write(&self, rows: SortedRows<'_>) -> Result<()> {
+        self.make_room()?;
         let mut batch = WriteBatch::default();
         for (key, row) in rows.iter() {
             match row {

@@ -5,7 +5,8 @@
 //! * [`schema`]: the shape of what is stored, and how one shape becomes another;
 //! * [`keyed`]: the state of one key, as a struct of states;
 //! * [`table`]: the state of all keys of a subtask in memory;
-//! * [`spill`]: the contract of stores for what does not fit there.
+//! * [`spill`]: the contract of stores for what does not fit there;
+//! * [`tier`]: table and store together.
 //!
 //! This crate does no I/O, but for the stand-in of a store that tests use and its suite, and starts no thread.
 
@@ -19,6 +20,7 @@ pub mod keyed;
 pub mod schema;
 pub mod spill;
 pub mod table;
+pub mod tier;
 
 pub use data::{Data, DecodeError};
 pub use key::Key;

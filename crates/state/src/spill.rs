@@ -1,7 +1,7 @@
 //! Where rows go that do not fit in memory: stores of encoded rows, ordered by key group and key.
 //!
 //! [`RowStore`] is the contract, [`conformance`] the suite that every implementation runs. A store is the second tier
-//! of the working state: it is asked for batches of rows, never for one a record, because an
+//! of the working state ([`tier`](crate::tier)): it is asked for batches of rows, never for one a record, because an
 //! embedded store answers some hundred thousand rows a second where memory answers tens of millions.
 //!
 //! A key is stored as its key group, big endian, and then its encoding, so that the rows of a key group lie together

@@ -17,6 +17,7 @@
 
 mod arena;
 mod bucket;
+mod evict;
 mod group;
 mod load;
 mod order;
@@ -62,6 +63,12 @@ pub struct KeyGroupTables<K: Key, S: KeyedState> {
     /// Whether a snapshot was given up, with what was noted of changes before it.
     changes_lost: bool,
     cursor: Cursor,
+    /// Whether there is a tier below, in which rows that are loaded may lie.
+    is_first_tier: bool,
+    /// Where the eviction goes on.
+    hand: Cursor,
+    /// Keys that are gone here and may lie in the tier below, encoded behind their key groups.
+    cleared: Vec<Box<[u8]>>,
 }
 
 impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
@@ -78,6 +85,9 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
             removals: Removals::default(),
             changes_lost: false,
             cursor: Cursor::default(),
+            is_first_tier: false,
+            hand: Cursor::default(),
+            cleared: Vec::new(),
         }
     }
 
@@ -273,15 +283,28 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
 
     /// Removes a row as [`remove`](Self::remove) does, and leaves all others where they are.
     fn take_out(&mut self, index: usize, slot: Slot) {
+        if self.groups[index].is_spilled(slot) {
+            self.note_cleared(index, slot);
+        }
+        self.forget(index, slot);
+    }
+
+    /// Removes a row that a tier below goes on to hold, or that none does.
+    fn forget(&mut self, index: usize, slot: Slot) {
+        let number = self.number(index);
         let group = &mut self.groups[index];
         // SAFETY: the row is there, since nothing but its state was changed.
         unsafe {
             if !group.is_fresh(slot) && !self.changes_lost {
-                let number = KeyGroup((self.range.start() as usize + index) as u16);
                 self.removals.push(&group.row(slot).key, number, index, self.range.count());
             }
             group.remove(slot);
         }
+    }
+
+    /// The key group of a table.
+    fn number(&self, index: usize) -> KeyGroup {
+        KeyGroup((self.range.start() as usize + index) as u16)
     }
 
     fn shrink(&mut self, index: usize) {
@@ -305,7 +328,11 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     /// Inserts a row for a key that is not there. Out of line, to keep the path of a key that is there short.
     #[inline(never)]
     fn insert_default(&mut self, group: usize, hash: KeyHash, key: &K) -> Slot {
-        let row = Row { key: key.clone(), state: S::default() };
+        self.insert(group, hash, Row { key: key.clone(), state: S::default() })
+    }
+
+    /// Inserts a row for a key that is not there.
+    fn insert(&mut self, group: usize, hash: KeyHash, row: Row<K, S>) -> Slot {
         let slot = self.groups[group].vacancy(hash).unwrap_or_else(|| {
             self.resize(group, self.groups[group].len() + 1);
             self.groups[group].vacancy(hash).expect("a table that was resized has room")

@@ -24,12 +24,27 @@ struct Entry {
 impl KeyBatch {
     /// Adds the key that `encode` appends.
     pub fn push(&mut self, group: KeyGroup, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.push_unless(group, encode, |_| false);
+    }
+
+    /// Adds the key that `encode` appends, unless it is to be skipped as it is stored; whether it was added.
+    pub(crate) fn push_unless(
+        &mut self,
+        group: KeyGroup,
+        encode: impl FnOnce(&mut Vec<u8>),
+        skips: impl FnOnce(&[u8]) -> bool,
+    ) -> bool {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&group.0.to_be_bytes());
         encode(&mut self.bytes);
-        let prefix = prefix(&self.bytes[start..]);
-        self.entries.push(Entry { prefix, start, end: self.bytes.len(), position: self.pushed });
+        let key = &self.bytes[start..];
+        if skips(key) {
+            self.bytes.truncate(start);
+            return false;
+        }
+        self.entries.push(Entry { prefix: prefix(key), start, end: self.bytes.len(), position: self.pushed });
         self.pushed += 1;
+        true
     }
 
     /// How many keys were pushed.

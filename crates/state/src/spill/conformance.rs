@@ -1,4 +1,6 @@
-//! The contract of [`RowStore`], as a program that every implementation runs.
+//! The contract of [`RowStore`], as a program that every implementation runs, alone and below a table.
+
+mod tiers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,6 +8,7 @@ use std::sync::Arc;
 
 use highwater_core::{Error, KeyGroup, KeyGroupRange, Result};
 
+pub use self::tiers::tiered_tables;
 use super::{KeyBatch, LocalSnapshot, RowBatch, RowStore, RowStoreFactory};
 
 /// Checks the stores of a factory.

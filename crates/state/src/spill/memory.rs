@@ -133,6 +133,7 @@ mod tests {
     fn it_conforms() {
         let folder = tempfile::tempdir().unwrap();
         conformance::row_store(&MemoryRowStores::new(folder.path()));
+        conformance::tiered_tables(&(Arc::new(MemoryRowStores::new(folder.path())) as _), 150);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "snapshots that were dropped are gone");
     }
 }

@@ -61,12 +61,14 @@ pub(super) struct Arena {
     regions: Vec<Region>,
     /// Bytes that the global allocator holds for blocks.
     small: usize,
+    /// Bytes of the blocks that are handed out.
+    used: usize,
 }
 
 impl Arena {
     pub(super) fn new(align: usize) -> Self {
         assert!(align <= UNIT, "alignment {align} of keys and states is beyond {UNIT}");
-        Arena { align: align.max(CACHE_LINE), regions: Vec::new(), small: 0 }
+        Arena { align: align.max(CACHE_LINE), regions: Vec::new(), small: 0, used: 0 }
     }
 
     /// Bytes of memory held for blocks: handed out, or kept for those to come.
@@ -74,11 +76,17 @@ impl Arena {
         self.small + self.regions.iter().map(Region::resident).sum::<usize>()
     }
 
+    /// Bytes of the blocks that are handed out.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
     /// A zeroed block. Aborts as every allocation does where there is no memory.
     pub(super) fn acquire(&mut self, bytes: usize) -> Block {
         if bytes == 0 {
             return Block { start: NonNull::dangling(), bytes: 0 };
         }
+        self.used += bytes;
         if bytes < SMALLEST {
             self.small += bytes;
             let layout = self.small_layout(bytes);
@@ -101,6 +109,7 @@ impl Arena {
         if block.bytes == 0 {
             return;
         }
+        self.used -= block.bytes;
         if block.bytes < SMALLEST {
             self.small -= block.bytes;
             // SAFETY: a block of this size came from the global allocator with this layout, and is given back once,
@@ -325,7 +334,7 @@ mod tests {
         }
         assert!(live.iter().all(|(block, byte)| holds_only(block, *byte)));
         live.into_iter().for_each(|(block, _)| arena.release(block));
-        assert_eq!(arena.small, 0);
+        assert_eq!((arena.small, arena.used), (0, 0));
         assert_eq!(arena.regions.len(), 1, "one idle region is kept");
         assert!(arena.regions[0].is_idle());
     }

@@ -18,7 +18,7 @@
 use std::marker::PhantomData;
 
 use super::arena::{Arena, Block, CACHE_LINE, UNIT};
-use super::tag::{self, Fingerprint, Four, Standing, Tag};
+use super::tag::{self, FLAG_BITS, Fingerprint, Four, Standing, Tag};
 
 /// Lanes of a page, at most.
 const PAGE_LANES: usize = 64;
@@ -124,7 +124,7 @@ impl<K, S> Buckets<K, S> {
     /// Rows per page.
     pub(super) const PAGE_SLOTS: usize = Self::PAGE_BUCKETS * Self::LANES;
     /// Beyond this number, some would be home to no key: see [`Fingerprint`].
-    const MOST: usize = if Self::LANES < 4 { 1 << 30 } else { u32::MAX as usize / Self::LANES };
+    const MOST: usize = if Self::LANES < 16 { 1 << (32 - FLAG_BITS) } else { u32::MAX as usize / Self::LANES };
     /// Alignment that the arena has to provide.
     pub(super) const ALIGN: usize = align_of::<Row<K, S>>();
 
@@ -138,7 +138,8 @@ impl<K, S> Buckets<K, S> {
         let changed_bytes = Self::pages_of(count).div_ceil(64) * size_of::<u64>();
         let bytes = count.checked_mul(Self::SHAPE.bytes).and_then(|bytes| bytes.checked_add(changed_bytes));
         let bytes = bytes.filter(|_| count <= Self::MOST);
-        let bytes = bytes.expect("a key group has room for a billion rows at most: use a higher max parallelism");
+        let bytes =
+            bytes.expect("a key group has room for a quarter of a billion buckets: use a higher max parallelism");
         Buckets { block: arena.acquire(bytes), count, rows: PhantomData }
     }
 
@@ -310,7 +311,28 @@ impl<K, S> Buckets<K, S> {
     /// The slot is one of this array, and holds a row.
     #[inline]
     pub(super) unsafe fn store(&mut self, slot: Slot) {
-        let tag = Tag::new(self.tag(slot).fingerprint(), Standing::Stored);
+        let tag = self.tag(slot).stored();
+        // SAFETY: by the contract.
+        unsafe { self.tag_at(slot).write(tag) };
+    }
+
+    /// Notes that the eviction came by the row in a slot; whether the row was changed since it last did.
+    ///
+    /// # Safety
+    /// The slot is one of this array, and holds a row.
+    pub(super) unsafe fn take_use(&mut self, slot: Slot) -> bool {
+        let tag = self.tag(slot);
+        // SAFETY: by the contract.
+        unsafe { self.tag_at(slot).write(tag.unused()) };
+        tag.is_used()
+    }
+
+    /// Notes that the row in a slot may lie in the tier below.
+    ///
+    /// # Safety
+    /// The slot is one of this array, and holds a row.
+    pub(super) unsafe fn spill(&mut self, slot: Slot) {
+        let tag = self.tag(slot).spilled();
         // SAFETY: by the contract.
         unsafe { self.tag_at(slot).write(tag) };
     }

@@ -239,6 +239,30 @@ impl<K, S> Group<K, S> {
         self.buckets.tag(slot).standing() == Standing::Fresh
     }
 
+    /// Whether the row in a slot may lie in the tier below.
+    #[inline]
+    pub(super) fn is_spilled(&self, slot: Slot) -> bool {
+        self.buckets.tag(slot).is_spilled()
+    }
+
+    /// Notes that the row in a slot may lie in the tier below.
+    ///
+    /// # Safety
+    /// As for [`row`](Self::row).
+    pub(super) unsafe fn spill(&mut self, slot: Slot) {
+        // SAFETY: by the contract.
+        unsafe { self.buckets.spill(slot) };
+    }
+
+    /// Notes that the eviction came by the row in a slot; whether the row was changed since it last did.
+    ///
+    /// # Safety
+    /// As for [`row`](Self::row).
+    pub(super) unsafe fn take_use(&mut self, slot: Slot) -> bool {
+        // SAFETY: by the contract.
+        unsafe { self.buckets.take_use(slot) }
+    }
+
     /// Inserts a row.
     ///
     /// # Safety
@@ -303,6 +327,28 @@ impl<K, S> Group<K, S> {
         while count * Buckets::<K, S>::LANES * 5 <= rows * 8 {
             count = larger::<K, S>(count, phase);
         }
+        self.move_to(count, arena);
+    }
+
+    /// Whether [`compact`](Self::compact) would save an eighth.
+    pub(super) fn is_loose(&self) -> bool {
+        self.fitting() * 8 <= self.buckets.count() * 7
+    }
+
+    /// As many buckets as are filled five eighths by the rows.
+    fn fitting(&self) -> usize {
+        if self.len == 0 { 0 } else { self.len() * 8 / (Buckets::<K, S>::LANES * 5) + 1 }
+    }
+
+    /// Moves all rows to as few buckets as [`resize`](Self::resize) would accept, and leaves tombstones behind.
+    pub(super) fn compact(&mut self, arena: &mut Arena) {
+        match self.fitting() {
+            0 => self.clear(arena),
+            count => self.move_to(count, arena),
+        }
+    }
+
+    fn move_to(&mut self, count: usize, arena: &mut Arena) {
         let new = Buckets::acquire(count, arena);
         let old = std::mem::replace(self, Group { buckets: new, len: self.len, used: self.len });
         old.buckets.into_rows(arena, |tag, row| self.buckets.append(tag, row));

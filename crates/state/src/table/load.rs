@@ -47,7 +47,12 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
                 Ok(slot) if is_empty => unsafe { group.remove(slot) },
                 Ok(slot) => unsafe { group.restore(slot, row) },
                 Err(_) if is_empty => {}
-                Err(slot) => unsafe { group.insert(slot, hash, Standing::Stored, row) },
+                Err(slot) => unsafe {
+                    group.insert(slot, hash, Standing::Stored, row);
+                    if self.is_first_tier {
+                        group.spill(slot);
+                    }
+                },
             }
         }
         Ok(entries)

@@ -10,9 +10,9 @@ use crate::{Key, KeyedState};
 #[derive(Default)]
 pub(super) struct Cursor {
     /// Index of the table.
-    index: usize,
+    pub(super) index: usize,
     /// The part of its keys, by hash, that was visited in this round: it means the same once the table was resized.
-    part: u64,
+    pub(super) part: u64,
 }
 
 impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {

@@ -1,18 +1,30 @@
-//! What a lane of a bucket says of its row: 30 bits of the key's hash, and what the snapshots know of the row.
+//! What a lane of a bucket says of its row: 28 bits of the key's hash, and what snapshots and the tier below know of it.
 //!
 //! ```text
-//! | upper 30 bits of the lower half of the hash, never 0 | fresh | changed |      a row
-//! | 0                                                    |   0   |    0    |      EMPTY
-//! | 0                                                    |   1   |    0    |      TOMBSTONE
+//! | upper 28 bits of the lower half of the hash, never 0 | used | spilled | fresh | changed |      a row
+//! | 0                                                    |  0   |    0    |   0   |    0    |      EMPTY
+//! | 0                                                    |  0   |    0    |   1   |    0    |      TOMBSTONE
 //! ```
 //!
-//! The two flags lie where they cost no memory of their own and no cache miss: a look-up has the tag in a register. It
-//! compares with both flags set on either side, which is one instruction more for a whole bucket.
+//! The flags lie where they cost no memory of their own and no cache miss: a look-up has the tag in a register. It
+//! compares with all flags set on either side, which is one instruction more for a whole bucket.
 
 use highwater_core::KeyHash;
 
 /// The bits of a tag that are flags.
-const FLAGS: u32 = 0b11;
+const FLAGS: u32 = 0b1111;
+
+/// How many they are.
+pub(super) const FLAG_BITS: u32 = FLAGS.count_ones();
+
+/// Those of them that are a [`Standing`].
+const STANDING: u32 = 0b11;
+
+/// The row may lie in the tier below, in an older state.
+const SPILLED: u32 = 0b100;
+
+/// The row was changed since the eviction last came by: who changes a row sets this too, at no cost.
+const USED: u32 = 0b1000;
 
 /// What a lane holds: a row's part of the hash and how it stands to the snapshots, or why there is no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +67,7 @@ impl Tag {
     /// How the row stands to the snapshots.
     #[inline]
     pub(super) fn standing(self) -> Standing {
-        match self.0 & FLAGS {
+        match self.0 & STANDING {
             0b00 => Standing::Stored,
             0b01 => Standing::Changed,
             _ => Standing::Fresh,
@@ -65,11 +77,38 @@ impl Tag {
     /// The tag of the same row once it has changed. What is fresh stays so.
     #[inline]
     pub(super) fn changed(self) -> Self {
-        Tag(self.0 | Standing::Changed as u32)
+        Tag(self.0 | Standing::Changed as u32 | USED)
+    }
+
+    /// The tag of the same row once a snapshot has it.
+    #[inline]
+    pub(super) fn stored(self) -> Self {
+        Tag(self.0 & !STANDING)
+    }
+
+    /// The tag of the same row if it may lie in the tier below.
+    pub(super) fn spilled(self) -> Self {
+        Tag(self.0 | SPILLED)
+    }
+
+    /// Whether the row may lie in the tier below.
+    #[inline]
+    pub(super) fn is_spilled(self) -> bool {
+        self.0 & SPILLED != 0
+    }
+
+    /// The tag of the same row once the eviction has come by.
+    pub(super) fn unused(self) -> Self {
+        Tag(self.0 & !USED)
+    }
+
+    /// Whether the row was changed since the eviction came by.
+    pub(super) fn is_used(self) -> bool {
+        self.0 & USED != 0
     }
 }
 
-/// What a row is searched by: the upper 30 bits of the lower half of its key's hash, with both flags set.
+/// What a row is searched by: the upper 28 bits of the lower half of its key's hash, with all flags set.
 ///
 /// The upper half has chosen the key group. This much is enough to find a row's home, also in a larger table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +117,7 @@ pub(super) struct Fingerprint(u32);
 impl Fingerprint {
     #[inline]
     pub(super) fn of(hash: KeyHash) -> Self {
-        Fingerprint((hash.0 as u32 | FLAGS).max(1 << 2 | FLAGS))
+        Fingerprint((hash.0 as u32 | FLAGS).max(1 << FLAG_BITS | FLAGS))
     }
 
     /// Where a row is searched first in a table of `buckets`: its part of the hash, scaled.
@@ -196,7 +235,7 @@ mod tests {
     use super::*;
 
     const STANDINGS: [Standing; 3] = [Standing::Stored, Standing::Changed, Standing::Fresh];
-    const HASHES: [u64; 8] = [0, 1, 3, 4, 7, 8, 1 << 31, u64::MAX];
+    const HASHES: [u64; 8] = [0, 1, 15, 16, 31, 32, 1 << 31, u64::MAX];
 
     #[test]
     fn flags_tell_nothing_of_the_hash_and_the_hash_nothing_of_the_flags() {
@@ -208,6 +247,11 @@ mod tests {
                 assert_eq!((tag.fingerprint(), tag.standing()), (fingerprint, standing));
                 assert_eq!(tag.changed().standing() == Standing::Fresh, standing == Standing::Fresh);
                 assert_ne!(tag.changed().standing(), Standing::Stored);
+                let marked = tag.changed().spilled();
+                assert!(marked.is_used() && marked.is_spilled() && !marked.unused().is_used());
+                assert!(!tag.is_used() && !tag.is_spilled() && marked.unused().is_spilled());
+                assert_eq!((marked.fingerprint(), marked.standing()), (fingerprint, tag.changed().standing()));
+                assert_eq!(marked.stored(), Tag::new(fingerprint, Standing::Stored).changed().spilled().stored());
             }
         }
         assert!(!Tag::EMPTY.is_row() && !Tag::TOMBSTONE.is_row());
