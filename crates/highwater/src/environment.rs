@@ -109,6 +109,13 @@ impl StreamExecutionEnvironment {
         self
     }
 
+    /// Bounds the memory that the process may take, in bytes: beyond it the job fails with an error that says so, and is not
+    /// restarted. `None` takes the bound away; by default it is nine tenths of what the machine or its container has.
+    pub fn set_memory_budget(&self, bytes: Option<u64>) -> &Self {
+        self.settings.borrow_mut().memory_budget = bytes;
+        self
+    }
+
     /// Sets where state and snapshots live.
     pub fn set_state_backend(&self, backend: impl StateBackend + 'static) -> &Self {
         *self.backend.borrow_mut() = Some(Box::new(backend));
@@ -276,6 +283,7 @@ impl StreamExecutionEnvironment {
             start_from,
             process: settings.process.0,
             hosts: settings.hosts,
+            memory_budget: settings.memory_budget,
             cancellation_timeout: self.cancellation_timeout.get(),
             clock: Arc::clone(&self.clock.borrow()),
             stop: self.stop.clone(),

@@ -76,6 +76,9 @@ pub struct Settings {
     pub fresh: bool,
     /// Path or URI of the snapshot to start from, instead of the newest checkpoint.
     pub restore: Option<String>,
+    /// How many bytes of memory a process may take before the job fails with an error that says so, rather than the system ends
+    /// the process; `None` for no bound. By default nine tenths of what the machine or its container has.
+    pub memory_budget: Option<u64>,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Print what the job stores and end, instead of running it: `--describe`, see
@@ -106,6 +109,7 @@ impl Default for Settings {
             restart_strategy: None,
             fresh: false,
             restore: None,
+            memory_budget: highwater_runtime::default_memory_budget(),
             log_format: LogFormat::default(),
             describe: false,
         }
@@ -133,6 +137,7 @@ impl Settings {
                 .parse(Key::RestartStrategy, defaults.restart_strategy, |text| restart::parse(text).map(Some))?,
             fresh: sources.parse(Key::Fresh, defaults.fresh, value::switch)?,
             restore: sources.parse(Key::Restore, defaults.restore, value::location)?,
+            memory_budget: sources.parse(Key::MemoryBudget, defaults.memory_budget, value::memory_budget)?,
             log_format: sources.parse(Key::LogFormat, defaults.log_format, value::log_format)?,
             describe: defaults.describe,
         };

@@ -17,6 +17,7 @@ use crate::batch::{Batch, Record};
 use crate::control::Control;
 use crate::describe::Declared;
 use crate::mark::Mark;
+use crate::memory::StateSizes;
 use crate::metrics::RecordsRead;
 use crate::process::OpenContext;
 use crate::restore::Restored;
@@ -245,6 +246,8 @@ pub(crate) struct Attempt {
     /// Splits of the sources that no checkpoint knows yet.
     pub splits: Splits,
     pub read: RecordsRead,
+    /// How large the state of each task of this process is.
+    pub sizes: StateSizes,
 }
 
 /// One worker's dataflow under construction.

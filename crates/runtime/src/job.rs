@@ -20,6 +20,7 @@ use crate::control::{Control, Signal, TaskEvent, lock};
 use crate::follower::follow;
 use crate::graph::{Attempt, Graph, Plan, Splits};
 use crate::leader::Leader;
+use crate::memory::{MemoryWatch, StateSizes};
 use crate::mesh::{DataSockets, Mesh};
 use crate::recovery::StartFrom;
 use crate::restore::Restored;
@@ -39,6 +40,8 @@ pub struct JobConfig {
     pub checkpoints: CheckpointConfig,
     /// What to do after a failure.
     pub restart: RestartStrategy,
+    /// How many bytes of memory this process may take before the job fails, rather than the system ends it; `None` for no bound.
+    pub memory_budget: Option<u64>,
     /// How long the workers may take to drop a failed attempt before they are left behind, as user code blocks in them.
     pub cancellation_timeout: Duration,
     /// Where checkpoints go. Without an interval there is only one, when the job ends or is stopped; without a place there is none.
@@ -177,6 +180,7 @@ pub(crate) struct Running {
     workers: Workers,
     local: BTreeSet<u32>,
     sockets: DataSockets,
+    _memory: Option<MemoryWatch>,
 }
 
 /// What an attempt starts from.
@@ -257,10 +261,15 @@ impl Process {
             restored: beginning.restored,
             splits: beginning.splits,
             read: self.config.status.records_read.clone(),
+            sizes: StateSizes::default(),
         });
+        // Before there is any state: to restore it may be too much already.
+        let first_worker = self.config.process * self.config.workers;
+        let watch = |budget| MemoryWatch::start(budget, attempt.sizes.clone(), Arc::clone(&control), first_worker);
+        let memory = self.config.memory_budget.map(watch).transpose()?;
         let (sockets, communication) = self.communication(mesh, beginning.token, give_up)?;
         let workers = worker::start(&self.plan, &attempt, store, communication)?;
-        Ok(Running { control, workers, local: self.local_workers(), sockets })
+        Ok(Running { control, workers, local: self.local_workers(), sockets, _memory: memory })
     }
 
     #[expect(clippy::type_complexity, reason = "what timely wants")]

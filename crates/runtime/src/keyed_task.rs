@@ -7,6 +7,7 @@
 //! copied, copy the timers) and goes on at once. From then on a page is copied before it is changed, and a few more between
 //! batches, until the table as it was at the barrier is with the upload thread (I1).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -24,6 +25,7 @@ use crate::graph::{Builder, Site, Task};
 use crate::keyed_contents::{KeyedContents, STATE, TIMERS};
 use crate::keyed_edge::{KeyedScope, PanicNote, key_error};
 use crate::mark::{Frontier, MAX_WATERMARK, Mark};
+use crate::memory::StateSize;
 use crate::metrics::TaskMetrics;
 use crate::output::Output;
 use crate::process::{Context, TimeDomain, Timer, UserResult};
@@ -104,6 +106,7 @@ impl<K: Key, O: KeyedOperator<K>> OpenKeyed<K, O> {
         let mut out = Output::open(&mut dataflow, builder, site, output);
         let activator = builder.scope.activator_for(dataflow.operator_info().address);
         let metrics = TaskMetrics::new(&task);
+        let size = task.attempt.sizes.of(&task.id);
         dataflow.build(move |capabilities| {
             let epoch = task.control().first_epoch().0;
             out.hold(capabilities, epoch);
@@ -117,6 +120,7 @@ impl<K: Key, O: KeyedOperator<K>> OpenKeyed<K, O> {
                 armed: None,
                 closed: false,
                 metrics,
+                size,
                 task: task.clone(),
             };
             move |frontiers| {
@@ -151,6 +155,7 @@ pub(crate) struct KeyedTask<K: Key, O: KeyedOperator<K>> {
     armed: Option<Duration>,
     closed: bool,
     metrics: TaskMetrics,
+    size: Arc<StateSize>,
 }
 
 impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
@@ -216,6 +221,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             self.alignment.next_epoch();
             self.advance_mark();
         }
+        self.size.set(self.contents.rows.len(), self.contents.rows.allocated_bytes());
         self.fire_processing_time()?;
         self.clean_up();
         self.sweep(SWEEP_IDLE);

@@ -92,6 +92,11 @@ pub struct JobArgs {
     #[arg(long, help_heading = HEADING, value_name = "PATH")]
     pub restore: Option<String>,
 
+    /// Memory a process may take, like 512MiB or 16GiB, before the job fails with an error that says so; off for no bound
+    /// (default: nine tenths of what the machine or its container has)
+    #[arg(long, help_heading = HEADING, value_name = "BYTES")]
+    pub memory_budget: Option<String>,
+
     /// How log lines are written: text or json (default: text)
     #[arg(long, help_heading = HEADING, value_name = "FORMAT")]
     pub log_format: Option<String>,
@@ -157,6 +162,7 @@ impl JobArgs {
             Key::RestartStrategy => &self.restart_strategy,
             Key::Fresh => &self.fresh,
             Key::Restore => &self.restore,
+            Key::MemoryBudget => &self.memory_budget,
             Key::LogFormat => &self.log_format,
             Key::Config => &self.config,
         };

@@ -19,13 +19,14 @@ pub(super) enum Key {
     RestartStrategy,
     Fresh,
     Restore,
+    MemoryBudget,
     LogFormat,
     Config,
 }
 
 impl Key {
     /// Every setting, in the order of the help.
-    pub(super) const ALL: [Key; 18] = [
+    pub(super) const ALL: [Key; 19] = [
         Key::Workers,
         Key::MaxParallelism,
         Key::Process,
@@ -42,6 +43,7 @@ impl Key {
         Key::RestartStrategy,
         Key::Fresh,
         Key::Restore,
+        Key::MemoryBudget,
         Key::LogFormat,
         Key::Config,
     ];
@@ -65,6 +67,7 @@ impl Key {
             Key::RestartStrategy => "restart-strategy",
             Key::Fresh => "fresh",
             Key::Restore => "restore",
+            Key::MemoryBudget => "memory-budget",
             Key::LogFormat => "log-format",
             Key::Config => "config",
         }
@@ -143,7 +146,7 @@ mod tests {
     fn where_nothing_is_near_all_are_listed() {
         let error = Key::in_file("config").unwrap_err();
         assert!(error.starts_with("there is no setting \"config\": the settings are workers, max-parallelism, "));
-        assert!(error.ends_with("restore, log-format"), "{error}");
+        assert!(error.ends_with("restore, memory-budget, log-format"), "{error}");
     }
 
     #[test]

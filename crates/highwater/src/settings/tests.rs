@@ -83,6 +83,7 @@ fn shown(settings: &Settings, key: Key) -> String {
         Key::RestartStrategy => format!("{:?}", settings.restart_strategy),
         Key::Fresh => format!("{:?}", settings.fresh),
         Key::Restore => format!("{:?}", settings.restore),
+        Key::MemoryBudget => format!("{:?}", settings.memory_budget),
         Key::LogFormat => format!("{:?}", settings.log_format),
         Key::Config => panic!("config is no field of the settings"),
     }
@@ -109,6 +110,7 @@ fn examples(key: Key) -> Option<[(&'static str, &'static str); 2]> {
         }
         Key::Fresh => [("true", "true"), ("false", "false")],
         Key::Restore => [("chk-1", "Some(\"chk-1\")"), ("chk-2", "Some(\"chk-2\")")],
+        Key::MemoryBudget => [("64MiB", "Some(67108864)"), ("off", "None")],
         Key::LogFormat => [("json", "Json"), ("text", "Text")],
         Key::Config => return None,
     })
@@ -200,6 +202,7 @@ fn mistakes(key: Key) -> Option<(&'static str, &'static str)> {
         ),
         Key::Fresh => ("yes", "give true or false"),
         Key::Restore => (" ", "give a path or URI"),
+        Key::MemoryBudget => ("16GB", "give a whole number with its unit, like 512MiB or 16GiB, or off"),
         Key::LogFormat => ("xml", "give text or json"),
         Key::Config => return None,
     })
@@ -342,7 +345,7 @@ fn the_help_states_the_defaults() {
         let stated = stated.unwrap_or_else(|| panic!("{help}: no default is stated"));
         match key {
             // Defaults in words.
-            Key::Workers | Key::MaxParallelism | Key::Hosts | Key::JobName => {}
+            Key::Workers | Key::MaxParallelism | Key::Hosts | Key::JobName | Key::MemoryBudget => {}
             Key::CheckpointDir | Key::RestartStrategy | Key::Restore | Key::Config => {}
             _ => assert_eq!(Scene::default().flag(key, stated).resolve().unwrap(), Settings::default(), "{help}"),
         }

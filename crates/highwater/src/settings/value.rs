@@ -93,6 +93,28 @@ pub(super) fn hosts(text: &str) -> Parsed<Vec<String>> {
     Ok(hosts)
 }
 
+/// A number of bytes above zero, or `off`.
+pub(super) fn memory_budget(text: &str) -> Parsed<Option<u64>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let bytes = bytes(text).filter(|bytes| *bytes > 0);
+    bytes.map(Some).ok_or("give a whole number with its unit, like 512MiB or 16GiB, or off".into())
+}
+
+/// A whole number with a unit: a number alone is too easily meant as something else than bytes.
+fn bytes(text: &str) -> Option<u64> {
+    let (number, unit) = split_where(text, |c| !c.is_ascii_digit());
+    let shift = match unit {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
 /// A time above zero, or `off`.
 pub(super) fn interval(text: &str) -> Parsed<Option<Duration>> {
     if text == "off" {

@@ -30,6 +30,23 @@ fn assert_says(error: &Error, kind: ErrorKind, words: &[&str]) {
     }
 }
 
+/// No process fits into a mebibyte, so it fails at once; what it would take to outgrow a real budget is the same path.
+#[test]
+fn a_job_that_outgrows_its_memory_fails_with_an_error_and_is_not_restarted() {
+    let (error, attempts) = returns(|| {
+        let env = environment(2);
+        env.set_memory_budget(Some(1 << 20)).set_restart_strategy(at_once(5));
+        let numbers = Numbers::new(u64::MAX).when(|_| Step::Wait);
+        counting(&env, numbers, &CollectSink::new(), fine);
+        let status = env.status();
+        (run(&env).unwrap_err(), status.snapshot().attempts)
+    });
+    assert_eq!((error.kind(), attempts), (ErrorKind::Settings, 1), "{error}");
+    for words in ["outgrown its memory", "of a budget of 1 MiB (--memory-budget)", "count["] {
+        assert!(error.to_string().contains(words), "{words:?} is not in: {error}");
+    }
+}
+
 #[test]
 fn an_error_of_a_user_function_names_operator_and_key() {
     for workers in [1, 2] {

@@ -47,7 +47,7 @@ impl KeyedProcessFunction<u64, u64> for CountPadded {
         state.padding.set(format!("{number:500}"));
         out.collect((number, seen));
         out.register_event_time_timer(number as i64 + 300);
-        if number % FORGET == 0 {
+        if number.is_multiple_of(FORGET) {
             state.clear();
         }
         Ok(())
@@ -86,7 +86,7 @@ fn expected(count: u64, keys: u64) -> Vec<(u64, u64)> {
         *entry += 1;
         out.push((number, *entry));
         out.push((FIRED + number + 300, key));
-        if number % FORGET == 0 {
+        if number.is_multiple_of(FORGET) {
             seen.remove(&key);
         }
     }
