@@ -167,7 +167,7 @@ pub struct OperatorState {
 pub enum Redistribution {
     /// Each goes to one subtask: Flink's `SPLIT_DISTRIBUTE`.
     Split,
-    /// Every subtask gets all elements of all subtasks: Flink's `UNION`.
+    /// The same, and every subtask is shown all of them: Flink's `UNION`.
     Union,
     /// Every subtask gets all elements; they are the same in all subtasks, and one of them has stored them.
     Broadcast,

@@ -1,8 +1,9 @@
 //! Which part of an operator's snapshot each subtask of a new attempt restores.
 //!
 //! Keyed state moves in whole key groups: subtask i of p takes the lineage of the key groups it owns, from whichever subtasks
-//! stored them. Operator state moves in whole elements: split among the subtasks ([`split_elements`], Flink's
-//! `SPLIT_DISTRIBUTE`), or all to each ([`all_elements`], `UNION` and broadcast).
+//! stored them. Operator state moves in whole elements: dealt out among the subtasks ([`split_elements`], Flink's
+//! `SPLIT_DISTRIBUTE`), or all to each ([`all_elements`]): a broadcast state, which one subtask stored for all. A union is both:
+//! its elements are dealt out, and shown to each subtask.
 //!
 //! Invariant I2: the stored ranges cover `0..max_parallelism` with no gap and no overlap ([`check_coverage`]), and so do the
 //! ranges of any parallelism: hence no entry is lost, and none restored twice.

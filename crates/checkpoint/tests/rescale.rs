@@ -151,3 +151,26 @@ fn gaps_and_overlaps_are_named() {
         assert_eq!(error.message(), format!("{expected} of state \"timers\""), "{range:?}");
     }
 }
+
+/// One to four, three, two and one again: whatever has been dealt out is dealt out again, each element once.
+#[test]
+fn elements_survive_any_sequence_of_rescales() {
+    let mut snapshot = snapshot(1, 8);
+    let original: Vec<_> = (0..11u8).map(|element| vec![element]).collect();
+    snapshot.subtasks[0].1.operator_state[0].elements.clone_from(&original);
+    for now in [4, 3, 2, 2, 5, 1] {
+        let task = |subtask| {
+            let shares = split_elements(&snapshot, subtask, parallelism(now)).unwrap();
+            let elements: Vec<_> = shares[0].elements.iter().map(|element| element.to_vec()).collect();
+            let state = OperatorState { elements, ..snapshot.subtasks[0].1.operator_state[0].clone() };
+            (subtask, TaskSnapshot { operator_state: vec![state], ..TaskSnapshot::default() })
+        };
+        let subtasks: Vec<_> = (0..now).map(SubtaskIndex).map(task).collect();
+        let counts: Vec<_> = subtasks.iter().map(|(_, task)| task.operator_state[0].elements.len()).collect();
+        assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?} at {now}");
+        snapshot = OperatorSnapshot { parallelism: parallelism(now), subtasks, ..snapshot };
+        let mut all: Vec<_> = all_elements(&snapshot)[0].elements.iter().map(|element| element.to_vec()).collect();
+        all.sort();
+        assert_eq!(all, original, "at {now}");
+    }
+}

@@ -45,13 +45,14 @@
 //! }
 //! ```
 //!
-//! * [`environment`] and [`stream`]: building a job;
+//! * [`environment`] and [`stream`]: building a job; [`connected`]: functions with two inputs, and broadcast state;
 //! * [`state`]: what can be declared, and what can be stored;
 //! * [`connectors`]: files, sockets, generators, memory, standard output; [`source`] and [`sink`] to write your own;
 //! * [`settings`]: the command line, configuration file and environment variables that every job has;
 //! * [`backend`]: where state and snapshots live.
 
 pub mod backend;
+pub mod connected;
 pub mod connectors;
 pub mod environment;
 pub mod logging;
@@ -61,6 +62,7 @@ pub mod signals;
 pub mod stream;
 
 pub use backend::{FsStateBackend, MemoryStateBackend, StateBackend};
+pub use connected::{BroadcastStream, ConnectedStreams};
 pub use environment::{JobResult, StreamExecutionEnvironment};
 pub use highwater_checkpoint::{
     CheckpointConfig, CheckpointKind, CheckpointReport, CheckpointTimes, CheckpointingMode,
@@ -68,8 +70,9 @@ pub use highwater_checkpoint::{
 pub use highwater_checkpoint::{Outcome as CheckpointOutcome, RestartStrategy};
 pub use highwater_core::{BoxError, Error, ErrorKind, Result};
 pub use highwater_runtime::{
-    Collector, Context, JobEnd, JobStatus, KeyedProcessFunction, OpenContext, OutputTag, Record, StartFrom, StopHandle,
-    TimeDomain, Timer, UserResult, WatermarkStrategy,
+    BroadcastProcessFunction, Collector, Context, JobEnd, JobStatus, KeyedBroadcastContext,
+    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedProcessFunction, OpenContext, OutputTag,
+    ProcessContext, ProcessFunction, Record, StartFrom, StopHandle, TimeDomain, Timer, UserResult, WatermarkStrategy,
 };
 pub use highwater_runtime::{JobDescription, OperatorDescription, OperatorStateDescription};
 pub use highwater_runtime::{sink, source};
@@ -83,11 +86,13 @@ pub mod prelude {
         CollectSink, CollectionSource, FileSink, FileSource, Generator, PrintSink, SocketSource,
     };
     pub use crate::state::{
-        Aggregate, AggregatingState, Data, Key, KeyedState, ListState, MapState, Reduce, ReducingState, Ttl, ValueState,
+        Aggregate, AggregatingState, BroadcastState, Data, Key, KeyedState, ListState, MapState, OperatorState, Reduce,
+        ReducingState, SplitList, Ttl, UnionList, ValueState,
     };
     pub use crate::{
-        Collector, Context, DataStream, FsStateBackend, JobArgs, KeyedProcessFunction, KeyedStream, MemoryStateBackend,
-        OpenContext, OutputTag, RestartStrategy, StreamExecutionEnvironment, TimeDomain, Timer, UserResult,
-        WatermarkStrategy,
+        BroadcastProcessFunction, Collector, Context, DataStream, FsStateBackend, JobArgs, KeyedBroadcastContext,
+        KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedProcessFunction, KeyedStream, MemoryStateBackend,
+        OpenContext, OutputTag, ProcessContext, ProcessFunction, RestartStrategy, StreamExecutionEnvironment,
+        TimeDomain, Timer, UserResult, WatermarkStrategy,
     };
 }

@@ -7,22 +7,24 @@ use std::rc::Rc;
 
 use highwater_runtime::sink::Sink;
 use highwater_runtime::{
-    Batch, Collector, Context, Graph, KeyedProcessFunction, NodeId, OutputTag, Record, StreamId, UserResult,
+    Batch, Collector, Context, Graph, KeyedProcessFunction, NodeId, OutputTag, ProcessFunction, Record, StreamId,
+    UserResult,
 };
 use highwater_state::{Data, Key, Plain};
 
+use crate::connected::{BroadcastStream, Connectable, ConnectedStreams};
 use crate::connectors::PrintSink;
 
-type SharedGraph = Rc<RefCell<Graph>>;
+pub(crate) type SharedGraph = Rc<RefCell<Graph>>;
 
 /// A stream of records of type `T`: the output of an operator.
 ///
 /// User functions return a `Result`; their error ends the attempt, and the restart strategy decides how the job goes on. Each parallel
 /// instance of an operator has a clone of its function.
 pub struct DataStream<T> {
-    graph: SharedGraph,
+    pub(crate) graph: SharedGraph,
     node: NodeId,
-    stream: StreamId<Batch<T>>,
+    pub(crate) stream: StreamId<Batch<T>>,
 }
 
 impl<T> Clone for DataStream<T> {
@@ -91,6 +93,69 @@ impl<T: Record> DataStream<T> {
         DataStream::new(Rc::clone(&self.graph), node, stream)
     }
 
+    /// Calls a process function with declared operator state for each record: the state of a subtask, which is dealt out anew when
+    /// the parallelism changes.
+    ///
+    /// ```
+    /// use highwater::prelude::*;
+    ///
+    /// #[derive(OperatorState)]
+    /// struct Buffer {
+    ///     waiting: SplitList<u64>,
+    /// }
+    ///
+    /// /// Emits the sums of three records each, and of what is left at the end.
+    /// #[derive(Clone)]
+    /// struct SumThree;
+    ///
+    /// impl ProcessFunction<u64> for SumThree {
+    ///     type State = Buffer;
+    ///     type Out = u64;
+    ///
+    ///     fn process(&mut self, record: u64, buffer: &mut Buffer, context: &mut ProcessContext<'_, u64>) -> UserResult {
+    ///         buffer.waiting.add(record);
+    ///         if buffer.waiting.len() == 3 {
+    ///             context.collect(buffer.waiting.take().into_iter().sum());
+    ///         }
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn finish(&mut self, buffer: &mut Buffer, context: &mut ProcessContext<'_, u64>) -> UserResult {
+    ///         context.collect(buffer.waiting.take().into_iter().sum());
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> highwater::Result<()> {
+    /// let (env, sums) = (StreamExecutionEnvironment::new(), CollectSink::new());
+    /// env.set_parallelism(1);
+    /// env.from_collection(1..=7u64).process(SumThree).uid("sums").sink_to(sums.clone());
+    /// env.execute("sums")?;
+    /// assert_eq!(sums.committed(), [6, 15, 7]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn process<P: ProcessFunction<T>>(&self, function: P) -> DataStream<P::Out> {
+        let (node, stream) = self.graph.borrow_mut().process("process", self.stream, function);
+        DataStream::new(Rc::clone(&self.graph), node, stream)
+    }
+
+    /// The stream with every record for every subtask of the operator that it is [connected](crate::connected) to.
+    pub fn broadcast(&self) -> BroadcastStream<T>
+    where
+        T: Data,
+    {
+        BroadcastStream::new(self.clone())
+    }
+
+    /// This stream and a broadcast one as the two inputs of one function.
+    ///
+    /// # Panics
+    /// If the other stream is of another environment.
+    pub fn connect<B: Data>(&self, other: &BroadcastStream<B>) -> ConnectedStreams<DataStream<T>, BroadcastStream<B>> {
+        ConnectedStreams::new(self.clone(), other.clone())
+    }
+
     /// The records of this stream and of others. Streams of other environments cannot be joined in.
     ///
     /// # Panics
@@ -136,15 +201,30 @@ impl<T: Record> DataStream<T> {
 
 /// A stream partitioned by key.
 pub struct KeyedStream<K, T, F> {
-    stream: DataStream<T>,
-    selector: F,
+    pub(crate) stream: DataStream<T>,
+    pub(crate) selector: F,
     key: PhantomData<fn() -> K>,
+}
+
+impl<K, T, F: Clone> Clone for KeyedStream<K, T, F> {
+    fn clone(&self) -> Self {
+        KeyedStream { stream: self.stream.clone(), selector: self.selector.clone(), key: PhantomData }
+    }
 }
 
 impl<K: Key, T: Data, F: Fn(&T) -> K + Clone + Send + Sync + 'static> KeyedStream<K, T, F> {
     /// Calls a process function with declared state and timers for each record.
     pub fn process<P: KeyedProcessFunction<K, T>>(&self, function: P) -> DataStream<P::Out> {
         self.add("process", function)
+    }
+
+    /// This stream and another as the two inputs of one function: a stream keyed by the same type, whose records of a key come to
+    /// the same state, or a [broadcast](DataStream::broadcast) one.
+    ///
+    /// # Panics
+    /// If the other stream is of another environment.
+    pub fn connect<S: Connectable>(&self, other: &S) -> ConnectedStreams<Self, S> {
+        ConnectedStreams::new(self.clone(), other.clone())
     }
 
     /// Calls `function` with the plain state of the record's key, which starts as `S::default()` and is checkpointed.
@@ -161,7 +241,8 @@ impl<K: Key, T: Data, F: Fn(&T) -> K + Clone + Send + Sync + 'static> KeyedStrea
 
     fn add<P: KeyedProcessFunction<K, T>>(&self, name: &str, function: P) -> DataStream<P::Out> {
         let graph = &self.stream.graph;
-        let (node, stream) = graph.borrow_mut().keyed_process(name, self.stream.stream, self.selector.clone(), function);
+        let (node, stream) =
+            graph.borrow_mut().keyed_process(name, self.stream.stream, self.selector.clone(), function);
         DataStream::new(Rc::clone(graph), node, stream)
     }
 }

@@ -84,6 +84,11 @@ impl<T> Batch<T> {
         &self.records
     }
 
+    /// The event times of the records, none if no record has one.
+    pub(crate) fn times(&self) -> &[i64] {
+        &self.times
+    }
+
     /// The event time of the record at `index`, or [`NO_TIME`].
     #[inline]
     pub fn time(&self, index: usize) -> i64 {

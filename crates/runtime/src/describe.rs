@@ -4,7 +4,10 @@
 //! [`Verdict`](highwater_state::schema::Verdict)) before anybody stops the running version. The schemas have all that a
 //! migration needs: unlike stored ones also aliases and defaults.
 
+use std::collections::BTreeSet;
+
 use highwater_core::{JobName, MaxParallelism, OperatorUid, Result};
+use highwater_state::operator::{NamedElements, OperatorState};
 use highwater_state::{Data, Key, KeyedState, Schema, StateSchema};
 use serde::{Deserialize, Serialize};
 
@@ -46,14 +49,11 @@ pub struct OperatorStateDescription {
     pub schema: Schema,
 }
 
-/// An operator state by its name, and the schema of its elements.
-type Elements = (&'static str, fn() -> Schema);
-
 /// The state that a node of the graph declares.
 #[derive(Default)]
 pub(crate) struct Declared {
     keyed: Option<fn() -> StateSchema>,
-    operator_state: Vec<Elements>,
+    operator_state: Vec<OperatorStateDescription>,
 }
 
 impl Declared {
@@ -66,8 +66,22 @@ impl Declared {
     /// The same, and an operator state with elements of type `T`.
     #[must_use]
     pub fn and<T: Data>(mut self, name: &'static str) -> Self {
-        self.operator_state.push((name, T::schema));
+        self.operator_state.push(OperatorStateDescription { name: name.to_owned(), schema: T::schema() });
         self
+    }
+
+    /// The same, and the operator state that a user declares.
+    #[must_use]
+    pub fn and_all<S: OperatorState>(mut self) -> Self {
+        let describe = |state: NamedElements| OperatorStateDescription { name: state.name, schema: state.schema };
+        self.operator_state.extend(S::states().into_iter().map(describe));
+        self
+    }
+
+    /// The name of an operator state that is there twice.
+    pub fn duplicate(&self) -> Option<&str> {
+        let mut names = BTreeSet::new();
+        self.operator_state.iter().map(|state| state.name.as_str()).find(|name| !names.insert(*name))
     }
 }
 
@@ -82,11 +96,7 @@ pub fn describe(graph: Graph, job: JobName, max_parallelism: Option<MaxParalleli
         name: name.to_owned(),
         max_parallelism,
         keyed: declared.keyed.map(|schema| schema()),
-        operator_state: declared
-            .operator_state
-            .iter()
-            .map(|(name, schema)| OperatorStateDescription { name: (*name).to_owned(), schema: schema() })
-            .collect(),
+        operator_state: declared.operator_state.clone(),
     });
     Ok(JobDescription { job, operators: operators.collect() })
 }

@@ -110,7 +110,8 @@ impl Granted {
         self.pairs.iter().all(|pair| pair.sent - pair.consumed < pair.window)
     }
 
-    fn sent(&mut self, target: u32, rows: usize) {
+    /// Says that `rows` are on their way to worker `target`.
+    pub fn sent(&mut self, target: u32, rows: usize) {
         self.pairs[target as usize].sent += rows as u64;
     }
 }

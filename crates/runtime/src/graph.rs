@@ -16,7 +16,7 @@ use timely::dataflow::Scope;
 use crate::batch::{Batch, Record};
 use crate::control::Control;
 use crate::describe::Declared;
-use crate::mark::Mark;
+use crate::mark::{Frontier, MAX_WATERMARK, Mark};
 use crate::memory::StateSizes;
 use crate::metrics::RecordsRead;
 use crate::process::OpenContext;
@@ -79,7 +79,7 @@ impl Graph {
         kind: NodeKind,
         build: impl for<'s> Fn(&Builder<'s>, &Site<'_>) -> Result<()> + Send + Sync + 'static,
     ) -> NodeId {
-        self.nodes.push(Node {
+        let node = Node {
             uid: None,
             name: name.into(),
             kind,
@@ -87,7 +87,8 @@ impl Graph {
             declared: Declared::default(),
             build: Box::new(build),
             discover: None,
-        });
+        };
+        self.nodes.push(node);
         NodeId(self.nodes.len() - 1)
     }
 
@@ -126,7 +127,8 @@ impl Graph {
     /// operators are added before it.
     ///
     /// # Errors
-    /// If there is no operator, a uid is not usable or given twice, or a side output is read twice from one operator.
+    /// If there is no operator, a uid is not usable or given twice, an operator declares two states of one name, or a side output is
+    /// read twice from one operator.
     pub(crate) fn plan(self) -> Result<Plan> {
         if self.nodes.is_empty() {
             return Err(Error::settings("the job has no operators: add a source and a sink before execute"));
@@ -141,6 +143,12 @@ impl Graph {
             if !uids.insert(uid.clone()) {
                 return Err(Error::settings(format!(
                     "two operators have the uid {uid}: a uid ties state to its operator, give each its own"
+                )));
+            }
+            if let Some(state) = node.declared.duplicate() {
+                return Err(Error::settings(format!(
+                    "operator {} declares two operator states with the name {state:?}: give each a name of its own",
+                    node.name
                 )));
             }
             let mut tags = BTreeSet::new();
@@ -295,6 +303,19 @@ pub(crate) struct Task {
 impl Task {
     pub fn control(&self) -> &Control {
         &self.attempt.control
+    }
+
+    /// What an input's frontier says of event time to the task in `epoch`.
+    pub fn event_time(&self, frontier: Frontier, epoch: u64) -> Frontier {
+        let control = self.control();
+        let is_stopping = control.is_finishing() && !control.has_ended();
+        match frontier {
+            // All input was read, which timely may tell as nothing but the closed frontier.
+            Frontier::Closed if control.has_ended() => Frontier::Open { epoch, watermark: MAX_WATERMARK },
+            // Sources let go one after the other: what a slow one held back has not passed when only faster ones are left.
+            Frontier::Open { .. } if is_stopping || control.is_past_last(epoch) => Frontier::Closed,
+            other => other,
+        }
     }
 
     /// What a user function is told when it is opened.

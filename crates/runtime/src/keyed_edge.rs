@@ -87,12 +87,14 @@ pub(crate) struct KeyedScope<'a, K: Key, S: KeyedState, Out: 'static> {
 }
 
 impl<K: Key, In> KeyedEdge<K, In> {
-    /// Calls `function` for each record with the state of its key; how many records the batch had.
+    /// Calls `function` for each record with the state of its key; how many records the batch had. An error is of the key and
+    /// `input`, which is empty where there is only one.
     #[inline]
     pub fn for_each<S: KeyedState, Out: Record>(
         &mut self,
         mut batch: KeyedBatch<K, In>,
         scope: KeyedScope<'_, K, S, Out>,
+        input: &str,
         mut function: impl FnMut(In, &mut S, &mut Context<'_, K, Out>) -> UserResult,
     ) -> Result<usize> {
         let KeyedScope { task, watermark, contents, out } = scope;
@@ -120,7 +122,7 @@ impl<K: Key, In> KeyedEdge<K, In> {
             }
             function(record, state, &mut context)
         });
-        result.map_err(|(index, error)| key_error(task, &keys[index], error))?;
+        result.map_err(|(index, error)| key_error(task, &keys[index], input, error))?;
         drop((records, note));
         let count = batch.keys.len();
         self.pool.give(batch);
@@ -129,9 +131,9 @@ impl<K: Key, In> KeyedEdge<K, In> {
     }
 }
 
-/// A user function failed for `key`.
-pub(crate) fn key_error<K: Key>(task: &Task, key: &K, error: BoxError) -> Error {
-    let place = format!("operator {} ({}) failed for key {key:?}", task.name, task.id);
+/// A user function failed for `key`, at a record of `input`.
+pub(crate) fn key_error<K: Key>(task: &Task, key: &K, input: &str, error: BoxError) -> Error {
+    let place = format!("operator {} ({}) failed for key {key:?}{input}", task.name, task.id);
     Error::new(ErrorKind::UserFunction, place).with_source(error)
 }
 

@@ -10,12 +10,12 @@ use highwater_state::{Data, Key};
 use crate::batch::{Batch, KeyedBatch};
 use crate::describe::Declared;
 use crate::exchange::Route;
-use crate::gate::{Gate, Gated};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
+use crate::inputs::Input;
 use crate::keyed_edge::{KeyedEdge, KeyedScope, Routed, build_partitioner};
 use crate::keyed_task::{KeyedOperator, OpenKeyed};
+use crate::operator_state;
 use crate::process::{Context, KeyedProcessFunction, Timer, UserResult};
-use crate::stateless::mark_of;
 use crate::streams::StreamId;
 
 impl Graph {
@@ -52,15 +52,8 @@ fn build<'s, K: Key, In: Data, F: KeyedProcessFunction<K, In>>(
 ) -> Result<()> {
     let opened = OpenKeyed::new(builder, site, KeyedProcess { function, edge: routed.edge })?;
     let mut dataflow = OperatorBuilder::new(site.name.to_string(), builder.scope);
-    let gate = Gate::default();
-    let mut input = dataflow.new_input(routed.stream, Gated(DistributorPact(|_| Route), gate.clone()));
-    opened.build(builder, site, dataflow, output, move |task| {
-        let room = task.has_room();
-        gate.read(&mut input, room, |capability, batch| {
-            task.receive(mark_of(&capability), batch)?;
-            Ok(task.has_room())
-        })
-    });
+    let mut input = Input::new(&mut dataflow, routed.stream, DistributorPact(|_| Route));
+    opened.build(builder, site, dataflow, output, move |task| input.read(task, |batch| batch));
     Ok(())
 }
 
@@ -75,12 +68,13 @@ impl<K: Key, In: Data, F: KeyedProcessFunction<K, In>> KeyedOperator<K> for Keye
     type Out = F::Out;
 
     fn open(&mut self, task: &Task) -> Result<()> {
+        operator_state::restore::<()>(task)?;
         self.function.open(&task.open_context()).map_err(|error| task.hook_error("open", error))
     }
 
     fn process(&mut self, batch: KeyedBatch<K, In>, scope: KeyedScope<'_, K, F::State, F::Out>) -> Result<usize> {
         let function = &mut self.function;
-        self.edge.for_each(batch, scope, |record, state, context| function.process(record, state, context))
+        self.edge.for_each(batch, scope, "", |record, state, context| function.process(record, state, context))
     }
 
     fn on_timer(&mut self, timer: Timer, state: &mut F::State, context: &mut Context<'_, K, F::Out>) -> UserResult {

@@ -22,9 +22,10 @@ use crate::alignment::Alignment;
 use crate::batch::{Batch, NO_TIME, Record};
 use crate::control::TaskEvent;
 use crate::graph::{Builder, Site, Task};
+use crate::inputs::Receiver;
 use crate::keyed_contents::{KeyedContents, STATE, TIMERS};
 use crate::keyed_edge::{KeyedScope, PanicNote, key_error};
-use crate::mark::{Frontier, MAX_WATERMARK, Mark};
+use crate::mark::{Frontier, Mark};
 use crate::memory::StateSize;
 use crate::metrics::TaskMetrics;
 use crate::output::Output;
@@ -158,20 +159,22 @@ pub(crate) struct KeyedTask<K: Key, O: KeyedOperator<K>> {
     size: Arc<StateSize>,
 }
 
-impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
-    /// Whether it may take in another batch.
-    pub fn has_room(&self) -> bool {
+impl<K: Key, O: KeyedOperator<K>> Receiver for KeyedTask<K, O> {
+    type Batch = O::Batch;
+
+    fn has_room(&self) -> bool {
         self.out.has_room()
     }
 
-    /// Takes in a batch of one of the inputs.
-    pub fn receive(&mut self, mark: Mark, batch: O::Batch) -> Result<()> {
+    fn receive(&mut self, mark: Mark, batch: O::Batch) -> Result<()> {
         match self.alignment.admit(mark, batch) {
             Some(batch) => self.process(batch),
             None => Ok(()),
         }
     }
+}
 
+impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
     fn process(&mut self, batch: O::Batch) -> Result<()> {
         let began = self.snapshot.as_ref().map(|_| self.now());
         let watermark = self.alignment.mark().watermark;
@@ -203,7 +206,8 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             {
                 self.process(batch)?;
             }
-            self.alignment.advance_watermark(self.event_time(frontier));
+            let event_time = self.task.event_time(frontier, self.alignment.mark().epoch);
+            self.alignment.advance_watermark(event_time);
             let watermark = self.alignment.mark().watermark;
             if !self.fire(TimeDomain::EventTime, watermark)? {
                 // The consumer activates this operator when there is room; until then its mark stays where it was.
@@ -230,14 +234,6 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             self.close(frontier)?;
         }
         Ok(())
-    }
-
-    /// A stream that has ended has passed all event time, which timely may tell as nothing but the closed frontier.
-    fn event_time(&self, frontier: Frontier) -> Frontier {
-        if frontier == Frontier::Closed && self.task.control().has_ended() {
-            return Frontier::Open { epoch: self.alignment.mark().epoch, watermark: MAX_WATERMARK };
-        }
-        frontier
     }
 
     fn advance_mark(&mut self) {
@@ -295,7 +291,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             }
             let Some((time_ms, hash, key)) = self.contents.timers.pop_due(domain, now_ms) else { break };
             self.call_on_timer(Timer { time_ms, domain }, hash, &key)
-                .map_err(|error| key_error(&self.task, &key, error))?;
+                .map_err(|error| key_error(&self.task, &key, "", error))?;
         }
         Ok(true)
     }

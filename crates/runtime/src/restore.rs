@@ -229,7 +229,7 @@ fn does_not_decode(what: &str) -> Error {
 }
 
 /// Every operator stores all of its states, if only empty ones: what is missing is of an operator of another kind.
-fn of_another(uid: &OperatorUid, what: &str) -> Error {
+pub(crate) fn of_another(uid: &OperatorUid, what: &str) -> Error {
     Error::new(
         ErrorKind::Incompatible,
         format!(

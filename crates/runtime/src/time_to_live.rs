@@ -21,8 +21,8 @@ use crate::mark::{MAX_WATERMARK, NO_WATERMARK};
 use crate::restore::decode_all;
 use crate::source_task::encoded;
 
-/// Name of the operator state that holds the present in event time.
-const EVENT_TIME: &str = "event_time";
+/// Name of the operator state that holds the present in event time: no field of a user's operator state can be called so.
+pub(crate) const EVENT_TIME: &str = "event-time";
 
 /// Rounds of clean-up in the shortest time-to-live.
 const ROUNDS: i64 = 8;

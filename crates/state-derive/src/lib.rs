@@ -6,6 +6,7 @@
 mod attribute;
 mod data;
 mod keyed;
+mod operator;
 mod ttl;
 
 use proc_macro::TokenStream;
@@ -23,4 +24,11 @@ pub fn derive_data(input: TokenStream) -> TokenStream {
 pub fn derive_keyed_state(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     keyed::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Implements `highwater_state::OperatorState` and `Default`.
+#[proc_macro_derive(OperatorState, attributes(state))]
+pub fn derive_operator_state(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    operator::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }

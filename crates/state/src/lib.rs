@@ -4,6 +4,7 @@
 //! * [`key`]: values a stream can be partitioned by;
 //! * [`schema`]: the shape of what is stored, and how one shape becomes another;
 //! * [`keyed`]: the state of one key, as a struct of states;
+//! * [`operator`]: the state of one subtask, as a struct of lists or of broadcast maps;
 //! * [`table`]: the state of all keys of a subtask in memory;
 //! * [`spill`]: the contract of stores for what does not fit there;
 //! * [`tier`]: table and store together.
@@ -17,6 +18,7 @@ extern crate self as highwater_state;
 pub mod data;
 pub mod key;
 pub mod keyed;
+pub mod operator;
 pub mod schema;
 pub mod spill;
 pub mod table;
@@ -28,6 +30,7 @@ pub use keyed::{
     Aggregate, AggregatingState, KeyedState, ListState, MapState, Never, Plain, Reduce, ReducingState, State, Ttl,
     ValueState,
 };
+pub use operator::{BroadcastState, OperatorState, SplitList, UnionList};
 pub use schema::{Schema, StateSchema};
 
 /// Implements [`Data`](trait@Data) for a struct or an enum whose fields are all `Data`.
@@ -62,3 +65,8 @@ pub use highwater_state_derive::Data;
 ///
 /// `#[state(crate = "path")]` names this crate where it is only reachable under another path.
 pub use highwater_state_derive::KeyedState;
+
+/// Implements [`OperatorState`](trait@OperatorState) and `Default` for a struct whose fields are all operator states of one kind.
+///
+/// `#[state(crate = "path")]` names this crate where it is only reachable under another path.
+pub use highwater_state_derive::OperatorState;

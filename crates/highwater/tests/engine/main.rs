@@ -1,11 +1,13 @@
 //! The promises of the engine, each shown by a small job that runs through the real runtime.
 
+mod broadcast;
 mod checkpoints;
 mod commits;
 mod evolution;
 mod failures;
 mod incremental;
 mod operators;
+mod operator_state;
 mod pressure;
 mod processes;
 mod recovery;
@@ -14,3 +16,4 @@ mod stopping;
 mod storage_faults;
 mod support;
 mod time_to_live;
+mod two_inputs;

@@ -188,6 +188,39 @@ fn event_time_timers_survive_and_fire_in_order_also_at_the_end_of_the_input() {
     );
 }
 
+/// Counts how often its timer for the end of all time has fired.
+#[derive(Clone)]
+struct NotBeforeTheEnd {
+    fired: Arc<AtomicI64>,
+}
+
+impl KeyedProcessFunction<u64, u64> for NotBeforeTheEnd {
+    type State = crate::support::Count;
+    type Out = u64;
+
+    fn process(&mut self, number: u64, _: &mut crate::support::Count, out: &mut Context<'_, u64, u64>) -> UserResult {
+        out.register_event_time_timer(i64::MAX);
+        out.collect(number);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, _: Timer, _: &mut crate::support::Count, _: &mut Context<'_, u64, u64>) -> UserResult {
+        self.fired.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn event_time_stands_still_while_a_job_stops_though_some_sources_have_ended() {
+    let fired = Arc::new(AtomicI64::new(0));
+    // All but one of the source's subtasks have nothing to read.
+    interrupted(Interruption::Stop, &[4, 3], |stage| {
+        let numbers = stage.records((0..20).collect(), no_watermarks(), "numbers");
+        numbers.key_by(|number: &u64| *number).process(NotBeforeTheEnd { fired: fired.clone() })
+    });
+    assert_eq!(fired.load(Ordering::SeqCst), 20, "each timer fires once, at the end of the input");
+}
+
 #[test]
 fn the_watermark_of_a_union_is_that_of_the_slower_source() {
     let (fast, slow) = (events(60, 30), events(12, 30));

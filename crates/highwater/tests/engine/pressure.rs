@@ -189,3 +189,92 @@ fn a_checkpoint_passes_records_that_wait_for_a_skewed_key() {
     });
     assert_bounded(COUNT, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
 }
+
+#[derive(OperatorState)]
+struct Nothing {
+    heard: BroadcastState<(), u64>,
+}
+
+/// Passes on what is not broadcast, and of what is each number in the subtask whose turn it is.
+#[derive(Clone)]
+struct InTurn {
+    subtask: u64,
+    parallelism: u64,
+}
+
+impl KeyedBroadcastProcessFunction<u64, u64, u64> for InTurn {
+    type State = crate::support::Count;
+    type Broadcast = Nothing;
+    type Out = u64;
+
+    fn open(&mut self, context: &OpenContext) -> UserResult {
+        (self.subtask, self.parallelism) = (context.subtask.0.into(), context.parallelism.count().into());
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        number: u64,
+        _: &mut crate::support::Count,
+        _: &Nothing,
+        out: &mut Context<'_, u64, u64>,
+    ) -> UserResult {
+        out.collect(number);
+        Ok(())
+    }
+
+    fn process_broadcast(
+        &mut self,
+        number: u64,
+        nothing: &mut Nothing,
+        out: &mut KeyedBroadcastContext<'_, u64, crate::support::Count, u64>,
+    ) -> UserResult {
+        nothing.heard.update((), |heard| *heard += 1);
+        if number % self.parallelism == self.subtask {
+            out.collect(number);
+        }
+        Ok(())
+    }
+}
+
+/// Runs a broadcast function behind two sources: so many numbers at so many a second, or as fast as they come.
+fn broadcast_under_pressure(keyed: (u64, Option<u32>), broadcast: (u64, Option<u32>)) -> (JobResult, InFlight) {
+    returns(move || {
+        with_a_slow_sink(2, |env, in_flight| {
+            let source = |(count, rate): (u64, Option<u32>), name: &str| {
+                let counted = in_flight.clone();
+                let generator = Generator::new(move |index| {
+                    counted.emit();
+                    index
+                });
+                let generator = generator.count(count);
+                let generator = if let Some(rate) = rate { generator.rate(rate.into()) } else { generator };
+                env.from_source(generator, WatermarkStrategy::no_watermarks(), name)
+            };
+            let broadcast = source(broadcast, "broadcast").broadcast();
+            let keyed = source(keyed, "keyed").key_by(|number: &u64| number % 1000);
+            keyed.connect(&broadcast).process(InTurn { subtask: 0, parallelism: 1 })
+        })
+    })
+}
+
+#[test]
+fn what_waits_for_a_slow_sink_behind_a_broadcast_is_bounded() {
+    const COUNT: u64 = 300_000;
+    let outcome = broadcast_under_pressure((40, Some(200)), (COUNT, None));
+    assert_bounded(COUNT + 40, 5 * LOCAL_EDGE + 4 * PAIR, &outcome);
+}
+
+#[test]
+fn a_slow_broadcast_and_a_fast_keyed_stream_do_not_block_each_other() {
+    const COUNT: u64 = 300_000;
+    let outcome = broadcast_under_pressure((COUNT, None), (40, Some(200)));
+    assert_bounded(COUNT + 40, 5 * LOCAL_EDGE + 4 * PAIR, &outcome);
+}
+
+#[test]
+fn two_fast_inputs_take_turns() {
+    const COUNT: u64 = 150_000;
+    let outcome = broadcast_under_pressure((COUNT, None), (COUNT, None));
+    assert_bounded(2 * COUNT, 6 * LOCAL_EDGE + 8 * PAIR, &outcome);
+}

@@ -12,6 +12,7 @@ use highwater::prelude::*;
 use highwater::{JobEnd, JobResult, Result, Settings, StopHandle};
 use highwater_core::ProcessIndex;
 
+use crate::broadcast::{assert_matched, matching_numbers};
 use crate::restarts::Trouble;
 use crate::support::{Numbers, Step, assert_exactly_once, at_once, counting, fine, returns, run};
 
@@ -63,6 +64,28 @@ fn output_of_two_processes_is_exactly_once_whatever_fails_in_them() {
     });
     assert_eq!(ends, [JobEnd::Finished; 2]);
     assert_exactly_once(&committed, COUNT);
+}
+
+#[test]
+fn rules_are_broadcast_to_the_subtasks_of_every_process() {
+    const COUNT: u64 = 600;
+    let (ends, committed) = returns(|| {
+        let (dir, hosts, sink) = (tempfile::tempdir().unwrap(), addresses(), CollectSink::new());
+        let trouble = Trouble::seeded(5, 3, COUNT as usize);
+        let processes = [0, 1].map(|process| {
+            let (dir, hosts, sink) = (dir.path().to_path_buf(), hosts.clone(), sink.clone());
+            let trouble = trouble.clone();
+            start(move || {
+                let env = environment(process, &hosts, &dir);
+                matching_numbers(&env, COUNT, (|_| Step::Emit, |_| Step::Emit), move || trouble.call())
+                    .sink_to(sink.clone());
+                env
+            })
+        });
+        (processes.map(|(thread, _)| thread.join().unwrap().unwrap().end), sink.committed())
+    });
+    assert_eq!(ends, [JobEnd::Finished; 2]);
+    assert_matched(committed, COUNT);
 }
 
 #[test]
