@@ -14,6 +14,7 @@ use highwater_runtime::{
     Graph, JobConfig, JobDescription, JobEnd, JobStatus, StartFrom, StopHandle, WatermarkStrategy, describe, execute,
 };
 use highwater_state::Data;
+use highwater_storage::{CheckpointStorage, LocalCopies, open_uri};
 
 use crate::backend::{FsStateBackend, MemoryStateBackend, StateBackend};
 use crate::connectors::{CollectionSource, FileSource, SocketSource};
@@ -113,6 +114,13 @@ impl StreamExecutionEnvironment {
     /// restarted. `None` takes the bound away; by default it is nine tenths of what the machine or its container has.
     pub fn set_memory_budget(&self, bytes: Option<u64>) -> &Self {
         self.settings.borrow_mut().memory_budget = bytes;
+        self
+    }
+
+    /// Keeps a copy of what this process writes to the checkpoint directory in a folder on a local disk, from which a restart
+    /// reads it if it verifies (Flink's local recovery). Every process needs a folder of its own.
+    pub fn set_local_recovery_dir(&self, dir: impl Into<String>) -> &Self {
+        self.settings.borrow_mut().local_recovery_dir = Some(dir.into());
         self
     }
 
@@ -308,7 +316,7 @@ impl StreamExecutionEnvironment {
     }
 
     /// The settings' directory goes before the program's backend: whoever starts a job decides where its checkpoints go.
-    fn storage(&self, settings: &Settings) -> Result<Option<Arc<dyn highwater_storage::CheckpointStorage>>> {
+    fn storage(&self, settings: &Settings) -> Result<Option<Arc<dyn CheckpointStorage>>> {
         let backend = self.backend.borrow();
         let periodic = settings.checkpoint.interval.is_some();
         let storage = match (&settings.checkpoint_dir, &*backend) {
@@ -317,8 +325,22 @@ impl StreamExecutionEnvironment {
             (None, None) if periodic => MemoryStateBackend::new().checkpoint_storage()?,
             (None, _) => return Ok(None),
         };
-        Ok(Some(storage))
+        match &settings.local_recovery_dir {
+            Some(dir) => Ok(Some(with_local_copies(storage, dir)?)),
+            None => Ok(Some(storage)),
+        }
     }
+}
+
+/// `storage` with copies in the local folder `dir`.
+fn with_local_copies(storage: Arc<dyn CheckpointStorage>, dir: &str) -> Result<Arc<dyn CheckpointStorage>> {
+    if dir.contains("://") && !dir.starts_with("file://") {
+        return Err(Error::settings(format!(
+            "the folder for local recovery is {dir:?}: give a folder on this machine, as a path or file:///path"
+        )));
+    }
+    let copies = open_uri(dir).map_err(|error| error.context("the folder for local recovery"))?;
+    Ok(Arc::new(LocalCopies::new(storage, copies)))
 }
 
 /// The settings' name goes before the program's.

@@ -68,6 +68,9 @@ pub struct Settings {
     pub job_name: Option<JobName>,
     /// Path or URI of where checkpoints are written and looked for at the start.
     pub checkpoint_dir: Option<String>,
+    /// A folder on this machine for copies of what its processes write to the checkpoint directory, so that a restart reads them
+    /// from here (Flink's local recovery); every process needs one of its own.
+    pub local_recovery_dir: Option<String>,
     /// When checkpoints are taken, and what is tolerated.
     pub checkpoint: CheckpointConfig,
     /// Whether and when the job runs again after a failure; `None` leaves it to [`RestartStrategy::default_for`].
@@ -105,6 +108,7 @@ impl Default for Settings {
             hosts: Vec::new(),
             job_name: None,
             checkpoint_dir: None,
+            local_recovery_dir: None,
             checkpoint: CheckpointConfig::default(),
             restart_strategy: None,
             fresh: false,
@@ -132,6 +136,7 @@ impl Settings {
             hosts: sources.parse(Key::Hosts, defaults.hosts, value::hosts)?,
             job_name: sources.parse(Key::JobName, defaults.job_name, value::job_name)?,
             checkpoint_dir: sources.parse(Key::CheckpointDir, defaults.checkpoint_dir, value::location)?,
+            local_recovery_dir: sources.parse(Key::LocalRecoveryDir, defaults.local_recovery_dir, value::location)?,
             checkpoint: Self::merge_checkpoint(sources, defaults.checkpoint)?,
             restart_strategy: sources
                 .parse(Key::RestartStrategy, defaults.restart_strategy, |text| restart::parse(text).map(Some))?,

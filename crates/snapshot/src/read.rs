@@ -76,7 +76,13 @@ impl Snapshot {
             Location::Inline(framed) => Ok(framed.clone()),
             Location::File { name, offset, .. } => {
                 let len = run.blocks.iter().map(|block| block.bytes()).sum();
-                Ok(self.storage.read_range(&self.path_of(self.file(name)?), *offset, len)?)
+                let path = self.path_of(self.file(name)?);
+                let copies = self.storage.local_copies();
+                let copy = copies.and_then(|copies| copies.read_range(&path, *offset, len).ok());
+                match copy.filter(|copy| is_intact(run, copy)) {
+                    Some(copy) => Ok(copy),
+                    None => Ok(self.storage.read_range(&path, *offset, len)?),
+                }
             }
         }
     }
@@ -102,6 +108,15 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// Whether every block of the run verifies.
+fn is_intact(run: &Run<'_>, mut bytes: &[u8]) -> bool {
+    run.blocks.iter().all(|block| {
+        let (framed, rest) = bytes.split_at(block.bytes() as usize);
+        bytes = rest;
+        frame::open(BLOCK, framed, "").is_ok()
+    })
 }
 
 /// Cuts the blocks of a segment into runs, in order.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use highwater_checkpoint::metadata::{Block, FileDigest, KeyedSnapshot, Location};
 use highwater_core::{CheckpointId, Error, ErrorKind, KeyGroupRange, OperatorUid, Result, TaskId};
-use highwater_storage::What;
+use highwater_storage::{CheckpointStorage, What};
 
 use crate::Snapshot;
 
@@ -51,6 +51,22 @@ impl fmt::Display for Damage {
     }
 }
 
+/// Whether a copy of a file is what was written.
+fn is_intact(copies: &dyn CheckpointStorage, path: &str, file: &FileDigest) -> bool {
+    checksum(copies, path, file.len).is_ok_and(|crc32c| crc32c == file.crc32c)
+}
+
+/// The checksum of the first `len` bytes of a file.
+fn checksum(storage: &dyn CheckpointStorage, path: &str, len: u64) -> highwater_storage::Result<u32> {
+    let (mut offset, mut crc32c) = (0, 0);
+    while offset < len {
+        let step = STEP.min(len - offset);
+        crc32c = crc32c::crc32c_append(crc32c, &storage.read_range(path, offset, step)?);
+        offset += step;
+    }
+    Ok(crc32c)
+}
+
 /// A block with what it belongs to.
 struct Owned<'a> {
     block: &'a Block,
@@ -87,21 +103,19 @@ impl Snapshot {
 
     fn check_file(&self, file: &FileDigest) -> Result<Vec<Damage>> {
         let path = self.path_of(file);
+        if self.storage().local_copies().is_some_and(|copies| is_intact(copies, &path, file)) {
+            return Ok(Vec::new());
+        }
         let place = format!("{}/{path}", self.storage().uri());
         let whole = |what: String| Damage { path: place.clone(), offset: None, what, touches: self.touched_by(file) };
-        let (mut offset, mut crc32c) = (0, 0);
-        while offset < file.len {
-            let len = STEP.min(file.len - offset);
-            match self.storage().read_range(&path, offset, len) {
-                Ok(bytes) => crc32c = crc32c::crc32c_append(crc32c, &bytes),
-                Err(error) if error.what() == What::NotFound => return Ok(vec![whole("the file is missing".into())]),
-                Err(error) if error.what() == What::CutOff => {
-                    return Ok(vec![whole(format!("it ends before its {} bytes", file.len))]);
-                }
-                Err(error) => return Err(error.into()),
+        let crc32c = match checksum(&**self.storage(), &path, file.len) {
+            Ok(crc32c) => crc32c,
+            Err(error) if error.what() == What::NotFound => return Ok(vec![whole("the file is missing".into())]),
+            Err(error) if error.what() == What::CutOff => {
+                return Ok(vec![whole(format!("it ends before its {} bytes", file.len))]);
             }
-            offset += len;
-        }
+            Err(error) => return Err(error.into()),
+        };
         if crc32c == file.crc32c {
             return Ok(Vec::new());
         }

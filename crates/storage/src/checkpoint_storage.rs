@@ -59,6 +59,11 @@ pub trait CheckpointStorage: Send + Sync + fmt::Debug + 'static {
 
     /// Locks a folder, which is created if missing, against every other run that asks; [`What::Locked`] if one has it.
     fn lock(&self, dir: &str) -> Result<Lock>;
+
+    /// Where copies of its files may be, under the same paths: old ones, damaged ones, or none. Who reads them verifies them.
+    fn local_copies(&self) -> Option<&dyn CheckpointStorage> {
+        None
+    }
 }
 
 /// A file of a storage that is being written.

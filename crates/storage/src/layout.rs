@@ -31,6 +31,11 @@ pub fn parse_shared_name(name: &str) -> Option<CheckpointId> {
     parse_id(name.split_once('-')?.0)
 }
 
+/// The folder of shared files in the folder of a job.
+pub fn shared_in(job: &str) -> String {
+    format!("{job}/{SHARED}")
+}
+
 /// Path of a shared file of the job in whose folder the folder of a checkpoint lies.
 pub fn shared_beside(checkpoint: &str, name: &str) -> String {
     match checkpoint.rsplit_once('/') {
@@ -79,7 +84,7 @@ impl Layout {
 
     /// Folder of the files that several checkpoints may refer to.
     pub fn shared(&self) -> String {
-        format!("{}/{SHARED}", self.job)
+        shared_in(self.job.as_str())
     }
 
     /// Folder of the files that tasks, not the coordinator, delete.

@@ -4,6 +4,7 @@
 //!
 //! * [`disk`]: the few file-system primitives that everything durable is built from, with the rules of durability;
 //! * [`checkpoint_storage`]: what a job asks of the place its checkpoints lie in, kept by [`local`] and [`memory`];
+//! * [`local_copies`]: a second copy of large files on a local disk, for a faster restore;
 //! * [`job_store`]: one job's folder in such a place, whose names are all built in [`layout`];
 //! * [`lock`]: two runs of one job never share a folder;
 //! * [`backend`]: from what a user writes (`file:///checkpoints`) to a storage;
@@ -20,6 +21,7 @@ pub mod error;
 pub mod job_store;
 pub mod layout;
 pub mod local;
+pub mod local_copies;
 pub mod lock;
 pub mod memory;
 
@@ -29,5 +31,6 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Error, Outcome, Result, What};
 pub use job_store::{CheckpointAt, CheckpointDir, JobStore};
 pub use local::LocalStorage;
+pub use local_copies::LocalCopies;
 pub use lock::Lock;
 pub use memory::MemoryStorage;

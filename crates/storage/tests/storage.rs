@@ -7,7 +7,8 @@ use std::sync::Arc;
 use highwater_core::{CheckpointId, JobName};
 use highwater_storage::memory::DEFAULT_MAX_FILE_BYTES;
 use highwater_storage::{
-    CheckpointStorage, Disk, JobStore, LocalStorage, MemoryStorage, Outcome, RealDisk, What, conformance, open_uri,
+    CheckpointStorage, Disk, JobStore, LocalCopies, LocalStorage, MemoryStorage, Outcome, RealDisk, What, conformance,
+    open_uri,
 };
 use highwater_testing::SimulatedDisk;
 
@@ -42,6 +43,41 @@ fn local_storage_on_a_simulated_disk_conforms() {
 #[test]
 fn memory_storage_conforms() {
     conformance::checkpoint_storage(|| Arc::new(MemoryStorage::new()));
+}
+
+#[test]
+fn storage_with_local_copies_conforms() {
+    let memory = || Arc::new(MemoryStorage::new());
+    conformance::checkpoint_storage(|| Arc::new(LocalCopies::new(memory(), memory())));
+}
+
+/// A copy is there when the file is, goes when it goes, and is never missed.
+#[test]
+fn copies_follow_their_files_and_are_never_missed() {
+    let (storage, local) = (Arc::new(MemoryStorage::new()), Arc::new(MemoryStorage::new()));
+    let both = LocalCopies::new(storage.clone(), local.clone());
+    let write = |storage: &dyn CheckpointStorage, path: &str| {
+        let mut writer = storage.create(path).unwrap();
+        writer.append(b"entries").unwrap();
+        writer.finish().unwrap();
+    };
+    both.create_dir("job/shared").unwrap();
+    for name in ["1-0", "2-0", "3-0"] {
+        write(&both, &format!("job/shared/{name}"));
+    }
+    assert_eq!(local.read("job/shared/1-0").unwrap(), b"entries");
+    both.remove_file("job/shared/1-0").unwrap();
+    assert_eq!(local.read("job/shared/1-0").unwrap_err().what(), What::NotFound);
+    // Another process removes one; a crash comes between the two removals of another.
+    storage.remove_file("job/shared/2-0").unwrap();
+    drop(both.lock("job").unwrap());
+    assert_eq!(local.read("job/shared/2-0").unwrap_err().what(), What::NotFound);
+    assert_eq!(local.read("job/shared/3-0").unwrap(), b"entries");
+    // A name that a crash has left is written anew; what has gone from the local disk does not matter.
+    storage.remove_file("job/shared/3-0").unwrap();
+    write(&both, "job/shared/3-0");
+    local.remove_dir_all("job").unwrap();
+    both.remove_file("job/shared/3-0").unwrap();
 }
 
 #[test]

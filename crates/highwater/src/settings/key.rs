@@ -9,6 +9,7 @@ pub(super) enum Key {
     Hosts,
     JobName,
     CheckpointDir,
+    LocalRecoveryDir,
     CheckpointInterval,
     CheckpointMode,
     CheckpointTimeout,
@@ -26,13 +27,14 @@ pub(super) enum Key {
 
 impl Key {
     /// Every setting, in the order of the help.
-    pub(super) const ALL: [Key; 19] = [
+    pub(super) const ALL: [Key; 20] = [
         Key::Workers,
         Key::MaxParallelism,
         Key::Process,
         Key::Hosts,
         Key::JobName,
         Key::CheckpointDir,
+        Key::LocalRecoveryDir,
         Key::CheckpointInterval,
         Key::CheckpointMode,
         Key::CheckpointTimeout,
@@ -57,6 +59,7 @@ impl Key {
             Key::Hosts => "hosts",
             Key::JobName => "job-name",
             Key::CheckpointDir => "checkpoint-dir",
+            Key::LocalRecoveryDir => "local-recovery-dir",
             Key::CheckpointInterval => "checkpoint-interval",
             Key::CheckpointMode => "checkpoint-mode",
             Key::CheckpointTimeout => "checkpoint-timeout",

@@ -73,6 +73,7 @@ fn shown(settings: &Settings, key: Key) -> String {
         Key::Hosts => format!("{:?}", settings.hosts),
         Key::JobName => format!("{:?}", settings.job_name),
         Key::CheckpointDir => format!("{:?}", settings.checkpoint_dir),
+        Key::LocalRecoveryDir => format!("{:?}", settings.local_recovery_dir),
         Key::CheckpointInterval => format!("{:?}", checkpoint.interval),
         Key::CheckpointMode => format!("{:?}", checkpoint.mode),
         Key::CheckpointTimeout => format!("{:?}", checkpoint.timeout),
@@ -98,6 +99,7 @@ fn examples(key: Key) -> Option<[(&'static str, &'static str); 2]> {
         Key::Hosts => [("a:1", "[\"a:1\"]"), ("a:1, b:2", "[\"a:1\", \"b:2\"]")],
         Key::JobName => [("one", "Some(JobName(\"one\"))"), ("two", "Some(JobName(\"two\"))")],
         Key::CheckpointDir => [("/one", "Some(\"/one\")"), ("file:///two", "Some(\"file:///two\")")],
+        Key::LocalRecoveryDir => [("/one", "Some(\"/one\")"), ("two", "Some(\"two\")")],
         Key::CheckpointInterval => [("500ms", "Some(500ms)"), ("1m", "Some(60s)")],
         Key::CheckpointMode => [("at-least-once", "AtLeastOnce"), ("exactly-once", "ExactlyOnce")],
         Key::CheckpointTimeout => [("1s", "1s"), ("2s", "2s")],
@@ -186,6 +188,7 @@ fn mistakes(key: Key) -> Option<(&'static str, &'static str)> {
             "job name \"a/b\" is not usable: give 1 to 100 letters, digits, '-', '_' or '.', not starting with a dot",
         ),
         Key::CheckpointDir => (" ", "give a path or URI"),
+        Key::LocalRecoveryDir => (" ", "give a path or URI"),
         Key::CheckpointInterval => {
             ("0s", "give a time above 0 with its unit, like 500ms, 10s, 1m30s, 2h or 1d, or off")
         }
@@ -346,7 +349,7 @@ fn the_help_states_the_defaults() {
         match key {
             // Defaults in words.
             Key::Workers | Key::MaxParallelism | Key::Hosts | Key::JobName | Key::MemoryBudget => {}
-            Key::CheckpointDir | Key::RestartStrategy | Key::Restore | Key::Config => {}
+            Key::CheckpointDir | Key::LocalRecoveryDir | Key::RestartStrategy | Key::Restore | Key::Config => {}
             _ => assert_eq!(Scene::default().flag(key, stated).resolve().unwrap(), Settings::default(), "{help}"),
         }
     }

@@ -14,7 +14,7 @@ use highwater_testing::FaultyStorage;
 
 use crate::restarts::Trouble;
 use crate::storage_faults::on;
-use crate::support::{Numbers, Step, at_once, returns, run};
+use crate::support::{Numbers, Step, at_once, environment, returns, run};
 
 /// State that is far too large to be written whole each time.
 #[derive(KeyedState)]
@@ -189,5 +189,52 @@ fn a_job_survives_anything_on_incremental_checkpoints() {
         assert!(committed == expected(COUNT, KEYS), "seed {seed}");
         assert_eq!(there, used, "seed {seed}: files that nothing refers to, or that are missing");
         assert!(!used.is_empty() && used.len() < 100, "seed {seed}: {} files", used.len());
+    }
+}
+
+/// The only shared file below `dir`.
+fn shared_file(dir: &std::path::Path) -> std::path::PathBuf {
+    let mut files = std::fs::read_dir(dir.join("engine-test/shared")).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.next().unwrap();
+    assert_eq!(files.next(), None);
+    file
+}
+
+#[test]
+fn a_restart_reads_the_local_copy_if_it_verifies_and_else_the_checkpoint_storage() {
+    const KEYS: u64 = 200;
+    let flip = |file: &std::path::Path| {
+        let mut bytes = std::fs::read(file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(file, bytes).unwrap();
+    };
+    for (damages, restores) in [((true, false), true), ((false, true), true), ((true, true), false)] {
+        let (storage, local) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (at, copies) = (storage.path().to_owned(), local.path().to_owned());
+        let count_to = move |count| {
+            let (env, sink) = (environment(1), CollectSink::new());
+            env.set_state_backend(FsStateBackend::new(at.to_str().unwrap()))
+                .set_restart_strategy(RestartStrategy::None);
+            env.set_local_recovery_dir(copies.to_str().unwrap());
+            padded(&env, Numbers::new(count), KEYS, Trouble::seeded(0, 0, 1), &sink);
+            run(&env).map(|_| sink.committed().len())
+        };
+        returns({
+            let count_to = count_to.clone();
+            move || count_to(KEYS).unwrap()
+        });
+        assert_eq!(
+            std::fs::read(shared_file(storage.path())).unwrap(),
+            std::fs::read(shared_file(local.path())).unwrap()
+        );
+        if damages.0 {
+            flip(&shared_file(storage.path()));
+        }
+        if damages.1 {
+            flip(&shared_file(local.path()));
+        }
+        let again = returns(move || count_to(KEYS + 10));
+        assert_eq!(again.is_ok(), restores, "{damages:?}: {again:?}");
     }
 }
