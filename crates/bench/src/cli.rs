@@ -22,6 +22,8 @@ pub enum Benchmark {
     KeyedCount(KeyedCount),
     /// From the moment a row is due to its arrival at the sink, at a fixed rate.
     Latency(Latency),
+    /// The state table alone: get, put, map iterate, TTL, snapshots, restores.
+    State(StateOptions),
     /// One measured run, in a process of its own.
     #[command(hide = true)]
     Run(ChildRun),
@@ -85,6 +87,26 @@ pub struct Latency {
     #[arg(long)]
     pub checkpoint_dir: Option<PathBuf>,
     /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `state`.
+#[derive(Args)]
+pub struct StateOptions {
+    /// Distinct keys.
+    #[arg(long, default_value = "1M", value_parser = count)]
+    pub keys: u64,
+    /// Bytes of a value: 8 is a `u64`, anything else a `Vec<u8>`.
+    #[arg(long, default_value_t = 8)]
+    pub value_bytes: usize,
+    /// Key groups.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=32_768))]
+    pub max_parallelism: u32,
+    /// How often everything is measured, in turn; medians are printed.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Print one JSON array instead of text.
     #[arg(long)]
     pub json: bool,
 }

@@ -1,7 +1,8 @@
 //! Benchmarks with their yardsticks in the same binary.
 //!
 //! `keyed-count` counts rows per key in declared state and checks the result; with `--yardsticks` the same rows go through raw
-//! timely and through a plain loop, in turn with it. `latency` measures from the moment a row is due to its arrival at the sink.
+//! timely and through a plain loop, in turn with it. `latency` measures from the moment a row is due to its arrival at the sink. `state` measures the
+//! state table alone, beside a plain hash map.
 //! `docs/benchmarks.md` has the method and the figures.
 //!
 //! Every measured run is a process of its own, so that peaks of memory do not mix. A wrong result ends with exit code 1.
@@ -18,6 +19,7 @@ mod round_robin;
 mod row_source;
 mod rows;
 mod run;
+mod state;
 mod statistics;
 mod sum_sink;
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().benchmark {
         Benchmark::KeyedCount(options) => round_robin::keyed_count(&options),
         Benchmark::Latency(options) => latency::measure(&options),
+        Benchmark::State(options) => state::measure(&options),
         Benchmark::Run(options) => run::child(&options),
     };
     match result {
