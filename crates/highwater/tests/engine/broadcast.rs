@@ -232,7 +232,8 @@ fn matches_are_exactly_once_whatever_fails_and_when() {
                 .sink_to(sink.clone());
                 (run(&env).unwrap().attempts, sink.committed())
             });
-            assert!(attempts > 3, "{attempts} attempts");
+            // More than there are failures would be assertions of the engine.
+            assert!((4..=9).contains(&attempts), "{attempts} attempts");
             assert_matched(committed, COUNT);
         }
     }

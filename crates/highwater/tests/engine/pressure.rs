@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use highwater::connectors::CollectSink;
 use highwater::prelude::*;
 use highwater::sink::{Prepared, Sink, SinkContext, SinkWriter};
 use highwater::{JobResult, Result, WatermarkStrategy};
@@ -258,23 +259,72 @@ fn broadcast_under_pressure(keyed: (u64, Option<u32>), broadcast: (u64, Option<u
     })
 }
 
+/// Hears what is broadcast; subtask 1 waits at the first record until the other has heard all that can come without it.
+#[derive(Clone, Default)]
+struct WaitForTheOther {
+    subtask: usize,
+    heard: Arc<[AtomicU64; 2]>,
+    without_the_other: Arc<AtomicU64>,
+}
+
+impl BroadcastProcessFunction<u64, u64> for WaitForTheOther {
+    type Broadcast = Nothing;
+    type Out = u64;
+
+    fn open(&mut self, context: &OpenContext) -> UserResult {
+        self.subtask = context.subtask.0 as usize;
+        Ok(())
+    }
+
+    fn process(&mut self, _: u64, _: &Nothing, _: &mut ProcessContext<'_, u64>) -> UserResult {
+        Ok(())
+    }
+
+    fn process_broadcast(&mut self, _: u64, _: &mut Nothing, _: &mut ProcessContext<'_, u64>) -> UserResult {
+        if self.heard[self.subtask].fetch_add(1, Ordering::SeqCst) == 0 && self.subtask == 1 {
+            while self.heard[0].load(Ordering::SeqCst) < 32 * 1024 {
+                std::thread::yield_now();
+            }
+            // Nothing more should come; if it does it gets its chance to.
+            std::thread::sleep(Duration::from_millis(300));
+            self.without_the_other.store(self.heard[0].load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}
+
 #[test]
-fn what_waits_for_a_slow_sink_behind_a_broadcast_is_bounded() {
+fn a_broadcast_waits_for_the_slowest_subtask() {
     const COUNT: u64 = 300_000;
-    let outcome = broadcast_under_pressure((40, Some(200)), (COUNT, None));
-    assert_bounded(COUNT + 40, 5 * LOCAL_EDGE + 4 * PAIR, &outcome);
+    let function = WaitForTheOther::default();
+    let hears = function.clone();
+    returns(move || {
+        let env = environment(2);
+        let source = |count: u64, name: &str| {
+            let generator = Generator::new(|index| index).count(count);
+            env.from_source(generator, WatermarkStrategy::no_watermarks(), name)
+        };
+        let broadcast = source(COUNT, "broadcast").broadcast();
+        source(1, "one").connect(&broadcast).process(hears).sink_to(CollectSink::new());
+        run(&env).unwrap();
+    });
+    // A window that was never answered from the one sender, and what the other had sent before it came to wait.
+    let without_the_other = function.without_the_other.load(Ordering::SeqCst);
+    assert!(without_the_other <= 2 * PAIR as u64, "{without_the_other} of {COUNT} records came to subtask 0 alone");
+    assert!(function.heard.iter().all(|heard| heard.load(Ordering::SeqCst) == COUNT));
 }
 
 #[test]
 fn a_slow_broadcast_and_a_fast_keyed_stream_do_not_block_each_other() {
-    const COUNT: u64 = 300_000;
+    const COUNT: u64 = 400_000;
     let outcome = broadcast_under_pressure((COUNT, None), (40, Some(200)));
-    assert_bounded(COUNT + 40, 5 * LOCAL_EDGE + 4 * PAIR, &outcome);
+    assert_bounded(COUNT + 40, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
 }
 
 #[test]
-fn two_fast_inputs_take_turns() {
-    const COUNT: u64 = 150_000;
-    let outcome = broadcast_under_pressure((COUNT, None), (COUNT, None));
-    assert_bounded(2 * COUNT, 6 * LOCAL_EDGE + 8 * PAIR, &outcome);
+fn two_fast_inputs_behind_a_slow_sink_get_through() {
+    const COUNT: u64 = 100_000;
+    let (result, in_flight) = broadcast_under_pressure((COUNT, None), (COUNT, None));
+    assert_eq!(in_flight.committed.load(Ordering::SeqCst), 2 * COUNT);
+    assert!(result.checkpoints_completed > 1 && result.checkpoints_failed == 0, "{result:?}");
 }

@@ -118,7 +118,8 @@ fn with_one_input_ahead(
 fn output_is_exactly_once_also_if_one_input_is_far_ahead() {
     for (seed, workers, slow_first) in [(1, 1, true), (2, 2, true), (3, 2, false), (4, 3, false)] {
         let (attempts, committed, counts) = returns(move || with_one_input_ahead(seed, workers, slow_first, |_| {}));
-        assert!(attempts > 3, "seed {seed}: {attempts} attempts");
+        // More than there are failures would be assertions of the engine.
+        assert!((4..=9).contains(&attempts), "seed {seed}: {attempts} attempts");
         assert_counted(&committed, counts);
     }
 }
