@@ -2,6 +2,7 @@
 //!
 //! * [`steps`]: what `test` checks, one step after the other;
 //! * [`readme`]: which commands of the README are marked to be run, and how each is expected to end;
+//! * [`services`]: servers that tests of storages need;
 //! * [`setup`]: the parts of the toolchain that the steps need;
 //! * [`child`]: child processes, their time limits and how they are interrupted.
 //!
@@ -10,6 +11,7 @@
 
 mod child;
 mod readme;
+mod services;
 mod setup;
 mod steps;
 
@@ -26,9 +28,11 @@ Usage: cargo xtask <command>
 Commands:
   test     install what is missing, then check format, lints, tests, docs and the README's commands
   setup    install what is missing: the rustup components rustfmt and clippy, and on Debian RocksDB and libclang
+  services up|down|status [name]
+           servers that tests need, hdfs and s3: install and start them, stop them, tell how they are
 
 Options of test:
-  --only <steps>    run only these, separated by commas: fmt, clippy, test, doc, readme
+  --only <steps>    run only these, separated by commas: fmt, clippy, test, services, doc, readme
 
   -h, --help        print this text
 ";
@@ -37,6 +41,7 @@ Options of test:
 enum Task {
     Help,
     Setup,
+    Services(services::Task),
     Test(Vec<Step>),
 }
 
@@ -65,6 +70,7 @@ fn run(task: &Task) -> Result<(), String> {
             Ok(())
         }
         Task::Setup => setup::run(&root()?),
+        Task::Services(task) => services::run(task, &root()?),
         Task::Test(steps) => {
             let root = root()?;
             setup::run(&root)?;
@@ -82,6 +88,7 @@ fn parse(args: &[String]) -> Result<Task, String> {
         [] => Err("no command given".to_string()),
         ["help"] => Ok(Task::Help),
         ["setup"] => Ok(Task::Setup),
+        ["services", ref args @ ..] => services::Task::parse(args).map(Task::Services),
         ["test"] => Ok(Task::Test(Step::ALL.to_vec())),
         ["test", "--only"] => Err("--only needs a list of steps, for example --only fmt,clippy".to_string()),
         ["test", "--only", list] => Step::parse_list(list).map(Task::Test),
@@ -117,6 +124,7 @@ mod tests {
         assert_eq!(parsed("test --help"), Ok(Task::Help));
         assert_eq!(parsed("setup"), Ok(Task::Setup));
         assert_eq!(parsed("test"), Ok(Task::Test(Step::ALL.to_vec())));
+        assert_eq!(parsed("services up s3"), Ok(Task::Services(services::Task::Up(Some("s3".into())))));
         assert_eq!(parsed("test --only doc"), Ok(Task::Test(vec![Step::Doc])));
         assert_eq!(parsed("test --only=doc"), Ok(Task::Test(vec![Step::Doc])));
     }
@@ -135,7 +143,10 @@ mod tests {
             ("test --fast", "test takes no argument \"--fast\""),
             ("test --only fmt twice", "test takes no argument \"twice\""),
             ("test --only", "--only needs a list of steps, for example --only fmt,clippy"),
-            ("test --only fmt,lint", "there is no step \"lint\": the steps are fmt, clippy, test, doc, readme"),
+            (
+                "test --only fmt,lint",
+                "there is no step \"lint\": the steps are fmt, clippy, test, services, doc, readme",
+            ),
         ] {
             assert_eq!(parsed(line), Err(message.to_string()), "{line}");
         }

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::services::Needed;
 use crate::{child, readme, setup};
 
 /// One check. The first that fails ends the run.
@@ -12,13 +14,14 @@ pub enum Step {
     Fmt,
     Clippy,
     Test,
+    Services,
     Doc,
     Readme,
 }
 
 impl Step {
     /// Every step, cheapest first.
-    pub const ALL: [Step; 5] = [Step::Fmt, Step::Clippy, Step::Test, Step::Doc, Step::Readme];
+    pub const ALL: [Step; 6] = [Step::Fmt, Step::Clippy, Step::Test, Step::Services, Step::Doc, Step::Readme];
 
     /// The name that `--only` takes.
     fn name(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Step {
             Step::Fmt => "fmt",
             Step::Clippy => "clippy",
             Step::Test => "test",
+            Step::Services => "services",
             Step::Doc => "doc",
             Step::Readme => "readme",
         }
@@ -37,6 +41,7 @@ impl Step {
             Step::Fmt => "cargo fmt --all --check",
             Step::Clippy => "cargo clippy --workspace --all-targets -- -D warnings",
             Step::Test => "cargo test --workspace --locked",
+            Step::Services => "the tests that need HDFS and S3, which are started for them",
             Step::Doc => "cargo doc --workspace --no-deps, with warnings as errors",
             Step::Readme => "the commands that README.md marks",
         }
@@ -54,19 +59,38 @@ impl Step {
     }
 
     fn run(self, root: &Path) -> Result<(), String> {
-        let mut cargo = child::cargo(root);
-        if let Some(folder) = setup::rocksdb_lib_dir() {
-            cargo.env("ROCKSDB_LIB_DIR", folder);
-        }
+        let mut cargo = cargo(root);
         match self {
             Step::Fmt => cargo.args(["fmt", "--all", "--check"]),
             Step::Clippy => cargo.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
             Step::Test => cargo.args(["test", "--workspace", "--locked"]),
             Step::Doc => cargo.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+            Step::Services => return with_services(root),
             Step::Readme => return readme::run(root),
         };
         child::to_success(&mut cargo)
     }
+}
+
+/// Cargo, that finds what `setup` has installed.
+fn cargo(root: &Path) -> Command {
+    let mut cargo = child::cargo(root);
+    if let Some(folder) = setup::rocksdb_lib_dir() {
+        cargo.env("ROCKSDB_LIB_DIR", folder);
+    }
+    cargo
+}
+
+/// Runs the tests named `services` of all packages beside the services they need.
+fn with_services(root: &Path) -> Result<(), String> {
+    // `--test` alone builds no example, and a whole job is one.
+    child::to_success(cargo(root).args(["build", "--workspace", "--locked", "--example", "visitors"]))?;
+    let needed = Needed::up(root)?;
+    let mut cargo = cargo(root);
+    cargo.args(["test", "--workspace", "--locked", "--test", "services"]);
+    cargo.args(["--features", "highwater-storage/hdfs,highwater-storage/s3"]);
+    cargo.envs(needed.variables().iter().map(|(name, value)| (name, value)));
+    child::to_success(&mut cargo)
 }
 
 /// How a step ended.

@@ -5,7 +5,7 @@
 //! | backend | working state | snapshots | survives |
 //! |---|---|---|---|
 //! | [`MemoryStateBackend`] | memory | memory | the failure of an attempt |
-//! | [`FsStateBackend`] | memory | a directory | the end of the process, `kill -9` included |
+//! | [`FsStateBackend`] | memory | a directory, HDFS or S3 | the end of the process, `kill -9` included |
 
 use std::sync::Arc;
 
@@ -57,7 +57,8 @@ impl StateBackend for MemoryStateBackend {
     }
 }
 
-/// Working state in memory, snapshots in a directory: a path, or `file:///path`.
+/// Working state in memory, snapshots in a file system: a path or `file:///path`, `hdfs://host:port/path`,
+/// `s3://bucket/prefix`. [`open_uri`] has their options and where credentials come from.
 #[derive(Clone, Debug)]
 pub struct FsStateBackend {
     uri: String,

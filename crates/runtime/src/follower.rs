@@ -145,7 +145,7 @@ impl Follower<'_> {
     /// The leader has verified it; this process must be able to read it too.
     fn open_restored(&self, location: &SnapshotLocation) -> Result<Arc<Restored>> {
         let SnapshotLocation { storage: uri, folder, is_own } = location;
-        let own = self.process.config.storage.as_ref().filter(|storage| storage.uri() == *uri);
+        let own = self.process.config.storage.as_ref().filter(|storage| storage.reopen_uri() == *uri);
         let storage: Arc<dyn CheckpointStorage> = match own {
             Some(storage) => Arc::clone(storage),
             None => open_uri(uri)?,

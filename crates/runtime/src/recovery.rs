@@ -73,8 +73,7 @@ pub(crate) fn find(
         }
         StartFrom::Path(path) => {
             let restored = at_path(path)?;
-            let SnapshotLocation { storage: uri, folder, .. } = restored.location();
-            let named = |id: &CheckpointId| uri == storage.uri() && folder == Layout::new(job.clone()).checkpoint(*id);
+            let named = |id: &CheckpointId| restored.path() == store.path_of(*id);
             // What a user names stays theirs.
             let superseded = found.into_iter().filter(|id| !named(id)).collect();
             (Some(restored), Vec::new(), superseded)

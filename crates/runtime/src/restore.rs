@@ -187,7 +187,7 @@ impl Restored {
 
     /// Where it is, for another process to open.
     pub(crate) fn location(&self) -> SnapshotLocation {
-        let (storage, folder) = (self.snapshot.storage().uri(), self.snapshot.folder().to_owned());
+        let (storage, folder) = (self.snapshot.storage().reopen_uri(), self.snapshot.folder().to_owned());
         SnapshotLocation { storage, folder, is_own: self.is_own }
     }
 

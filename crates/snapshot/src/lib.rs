@@ -46,7 +46,14 @@ impl Snapshot {
     /// # Errors
     /// If there is no such folder or it holds no snapshot; if its `_metadata` does not verify.
     pub fn at_path(path: &str) -> Result<Snapshot> {
-        let trimmed = path.trim_end_matches('/');
+        // A path may have a question mark in it, a URI has its options after one.
+        let (place, options) = match path.split_once('?') {
+            Some((place, options)) if place.contains("://") && !place.starts_with("file://") => {
+                (place, format!("?{options}"))
+            }
+            _ => (path, String::new()),
+        };
+        let trimmed = place.trim_end_matches('/');
         let trimmed = trimmed.strip_suffix(&format!("/{METADATA}")).unwrap_or(trimmed);
         let (parent, folder) = match trimmed.rsplit_once('/') {
             Some(("", folder)) => ("/", folder),
@@ -58,7 +65,7 @@ impl Snapshot {
         if local.is_some_and(|local| !std::path::Path::new(local).is_dir()) {
             return Err(Error::settings(format!("{parent} is no folder")));
         }
-        Snapshot::open(&open_uri(parent)?, folder)
+        Snapshot::open(&open_uri(&format!("{parent}{options}"))?, folder)
     }
 
     /// What it consists of.

@@ -27,6 +27,11 @@ pub trait CheckpointStorage: Send + Sync + fmt::Debug + 'static {
     /// Where this is, for people, without a slash at the end: `file:///checkpoints`.
     fn uri(&self) -> String;
 
+    /// What [`open_uri`](crate::open_uri) opens the same place from in another process, options included.
+    fn reopen_uri(&self) -> String {
+        self.uri()
+    }
+
     /// Creates a folder and those above it. Already there is Ok. Must be done before a file is written into it.
     fn create_dir(&self, dir: &str) -> Result<()>;
 

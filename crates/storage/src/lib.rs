@@ -18,12 +18,18 @@ pub mod checkpoint_storage;
 pub mod conformance;
 pub mod disk;
 pub mod error;
+#[cfg(feature = "hdfs")]
+mod hdfs;
 pub mod job_store;
 pub mod layout;
 pub mod local;
 pub mod local_copies;
 pub mod lock;
 pub mod memory;
+#[cfg(feature = "_remote")]
+mod remote;
+#[cfg(feature = "s3")]
+mod s3;
 
 pub use backend::open_uri;
 pub use checkpoint_storage::{CheckpointStorage, Entry, SnapshotWriter};

@@ -140,6 +140,10 @@ impl CheckpointStorage for FaultyStorage {
         self.inner.uri()
     }
 
+    fn reopen_uri(&self) -> String {
+        self.inner.reopen_uri()
+    }
+
     fn create_dir(&self, dir: &str) -> Result<()> {
         self.pass(Call::CreateDir, dir, || self.inner.create_dir(dir))
     }
