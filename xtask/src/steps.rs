@@ -89,6 +89,8 @@ fn with_services(root: &Path) -> Result<(), String> {
     let mut cargo = cargo(root);
     cargo.args(["test", "--workspace", "--locked", "--test", "services"]);
     cargo.args(["--features", "highwater-storage/hdfs,highwater-storage/s3"]);
+    // They wait for time-outs more than they work.
+    cargo.args(["--", "--test-threads", "8"]);
     cargo.envs(needed.variables().iter().map(|(name, value)| (name, value)));
     child::to_success(&mut cargo)
 }

@@ -9,7 +9,7 @@ use highwater_snapshot::Snapshot;
 use highwater_storage::layout::Layout;
 use highwater_storage::{CheckpointStorage, JobStore};
 
-use crate::restore::{Restored, SnapshotLocation};
+use crate::restore::Restored;
 
 /// What a job starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -93,6 +93,7 @@ impl Io {
     }
 
     /// Carries out `operation` by one attempt, which has all of its time: for what cannot be done again.
+    #[cfg(feature = "hdfs")]
     pub(crate) fn once<T: Send + 'static>(
         &self,
         operation: Operation<'_>,

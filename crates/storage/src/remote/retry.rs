@@ -88,6 +88,7 @@ impl Failed {
     }
 
     /// Whether another attempt may do better.
+    #[cfg(feature = "hdfs")]
     pub(crate) fn is_to_be_tried_again(&self) -> bool {
         self.again
     }

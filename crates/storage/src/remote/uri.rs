@@ -47,11 +47,13 @@ impl<'a> RemoteUri<'a> {
     }
 
     /// The value of an option that is `true` or `false`.
+    #[cfg(feature = "s3")]
     pub(crate) fn take_flag(&mut self, name: &str) -> Result<Option<bool>> {
         self.take_with(name, "true or false", |value| value.parse().ok())
     }
 
     /// The value of an option that is a whole number above zero.
+    #[cfg(feature = "hdfs")]
     pub(crate) fn take_count(&mut self, name: &str) -> Result<Option<u32>> {
         self.take_with(name, "a whole number above zero", |value| value.parse().ok().filter(|count| *count > 0))
     }
