@@ -57,6 +57,10 @@ impl CheckpointStorage for LocalCopies {
         self.storage.uri()
     }
 
+    fn reopen_uri(&self) -> String {
+        self.storage.reopen_uri()
+    }
+
     fn create_dir(&self, dir: &str) -> Result<()> {
         self.storage.create_dir(dir)
     }
