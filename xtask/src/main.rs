@@ -9,6 +9,7 @@
 //! Children stay in this process's group with their output passed through, so that Ctrl-C in a terminal ends them too.
 #![allow(clippy::disallowed_methods, reason = "this program times what it runs; nothing here is replayed")]
 
+mod apt;
 mod child;
 mod readme;
 mod services;

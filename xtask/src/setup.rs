@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::child;
+use crate::{apt, child};
 
 /// A rustup component and the cargo command it brings.
 const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
@@ -42,11 +42,7 @@ fn rocksdb(root: &Path) -> Result<(), String> {
     let missing = |package: &&str| !succeeds(child::command("dpkg", root).args(["--status", package]));
     let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| is_debian && missing(package)).collect();
     if !missing.is_empty() {
-        println!("installing the packages {}", missing.join(" and "));
-        let mut install = child::command("apt-get", root);
-        install.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
-        child::to_success(&mut install)
-            .map_err(|why| format!("{why}: run `apt-get install {}` as root", missing.join(" ")))?;
+        apt::install(&missing, root)?;
     }
     rocksdb_lib_dir().map(|_| ()).ok_or_else(|| {
         "there is no librocksdb: install RocksDB (7.8 or newer) with its headers, and libclang, and name the folder \

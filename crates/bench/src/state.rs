@@ -249,9 +249,7 @@ fn restores<V: Value>(
 fn map_iterate(keys: &[u64], max: MaxParallelism, timings: &mut Vec<Timing>) {
     let keys = &keys[..(keys.len() / MAP_ENTRIES as usize).max(1)];
     let mut table = KeyGroupTables::<u64, Mapped>::new(max, max.all());
-    for_each(&mut table, keys, |state| {
-        (0..MAP_ENTRIES).filter_map(|entry| state.entries.insert(entry, entry)).sum()
-    });
+    for_each(&mut table, keys, |state| (0..MAP_ENTRIES).filter_map(|entry| state.entries.insert(entry, entry)).sum());
     timings.push(timed("map iterate", keys.len() as u64 * MAP_ENTRIES, || {
         (for_each(&mut table, keys, |state| state.entries.iter().map(|(_, value)| *value).sum()), 0)
     }));

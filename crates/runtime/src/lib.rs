@@ -63,9 +63,9 @@ mod wire;
 mod worker;
 
 pub use batch::{Batch, Record};
-pub use describe::{JobDescription, OperatorDescription, OperatorStateDescription, describe};
 pub use broadcast_process::BroadcastProcessFunction;
 pub use co_process::KeyedCoProcessFunction;
+pub use describe::{JobDescription, OperatorDescription, OperatorStateDescription, describe};
 pub use graph::{Graph, NodeId};
 pub use job::{JobConfig, JobEnd, StopHandle, execute};
 pub use keyed_broadcast::{KeyedBroadcastContext, KeyedBroadcastProcessFunction};
