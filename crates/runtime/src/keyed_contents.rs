@@ -3,6 +3,7 @@
 use highwater_checkpoint::block::{Section, SectionKind};
 use highwater_checkpoint::rebase::Rebase;
 use highwater_core::{Error, ErrorKind, KeyGroupRange, Result};
+pub(crate) use highwater_snapshot::{STATE, TIMERS};
 use highwater_state::schema::Migration;
 use highwater_state::table::{ChunkKind, KeyGroupTables};
 use highwater_state::{DecodeError, Key, KeyedState, StateSchema};
@@ -14,11 +15,6 @@ use crate::restore::StateClock;
 use crate::time_to_live::TimeToLive;
 use crate::timers::Timers;
 use crate::upload::{LineageHandle, Restorable};
-
-/// Name of the keyed state that holds the rows.
-pub(crate) const STATE: &str = "state";
-/// Name of the keyed state that holds the timers.
-pub(crate) const TIMERS: &str = "timers";
 
 /// What a keyed task keeps: what its checkpoints hold.
 pub(crate) struct KeyedContents<K: Key, S: KeyedState> {

@@ -1,29 +1,47 @@
 //! Snapshots as they lie in a storage: opened, verified and read, without the job that wrote them.
 //!
 //! A [`Snapshot`] is a `_metadata` that has been read and checked, with the way to the files it refers to. The runtime restores
-//! from it; tools look into it.
+//! from it; tools look into it: [`find`] looks what lies under a path, a [`Verifier`] reads every byte, a [`KeyedReader`] replays
+//! one key group at a time.
 //!
 //! Invariant I7: every byte of state is verified before it is used; what does not verify is named by file and offset, with the
 //! operators, states and key groups that are touched.
 
+mod find;
+mod keyed;
+mod place;
 mod read;
+mod rows;
 mod verify;
 
 use std::sync::Arc;
 
 use highwater_checkpoint::Metadata;
-use highwater_checkpoint::metadata::FileDigest;
+use highwater_checkpoint::metadata::{FileDigest, OperatorSnapshot};
 use highwater_core::{Error, ErrorKind, Result};
+use highwater_storage::CheckpointStorage;
 use highwater_storage::layout::{self, METADATA};
-use highwater_storage::{CheckpointStorage, open_uri};
 
+pub use find::{Found, JobFolder, SnapshotFolder, find};
+pub use keyed::KeyedReader;
 pub use read::Replay;
-pub use verify::{Damage, Touched};
+pub use rows::{Rows, Timer};
+pub use verify::{Damage, Touched, Verifier};
+
+use place::Place;
+
+/// Name of the keyed state that holds the rows of an operator.
+pub const STATE: &str = "state";
+
+/// Name of the keyed state that holds the timers of an operator.
+pub const TIMERS: &str = "timers";
 
 /// A checkpoint or savepoint whose metadata has been verified.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     metadata: Metadata,
+    /// Length of the `_metadata`.
+    metadata_bytes: u64,
     storage: Arc<dyn CheckpointStorage>,
     /// Its folder in the storage.
     folder: String,
@@ -38,7 +56,8 @@ impl Snapshot {
         let place = format!("{}/{folder}/{METADATA}", storage.uri());
         let bytes = storage.read(&format!("{folder}/{METADATA}"))?;
         let metadata = Metadata::decode(&bytes, &place)?;
-        Ok(Snapshot { metadata, storage: Arc::clone(storage), folder: folder.to_string() })
+        let metadata_bytes = bytes.len() as u64;
+        Ok(Snapshot { metadata, metadata_bytes, storage: Arc::clone(storage), folder: folder.to_string() })
     }
 
     /// Opens what a user names: the folder of a snapshot, or its `_metadata`.
@@ -46,31 +65,37 @@ impl Snapshot {
     /// # Errors
     /// If there is no such folder or it holds no snapshot; if its `_metadata` does not verify.
     pub fn at_path(path: &str) -> Result<Snapshot> {
-        // A path may have a question mark in it, a URI has its options after one.
-        let (place, options) = match path.split_once('?') {
-            Some((place, options)) if place.contains("://") && !place.starts_with("file://") => {
-                (place, format!("?{options}"))
-            }
-            _ => (path, String::new()),
-        };
-        let trimmed = place.trim_end_matches('/');
-        let trimmed = trimmed.strip_suffix(&format!("/{METADATA}")).unwrap_or(trimmed);
-        let (parent, folder) = match trimmed.rsplit_once('/') {
-            Some(("", folder)) => ("/", folder),
-            Some((parent, folder)) => (parent, folder),
-            None => (".", trimmed),
-        };
-        // Opening a folder would create it. What has another scheme is left to the storage, which says which ones it knows.
-        let local = parent.strip_prefix("file://").or_else(|| (!parent.contains("://")).then_some(parent));
-        if local.is_some_and(|local| !std::path::Path::new(local).is_dir()) {
-            return Err(Error::settings(format!("{parent} is no folder")));
-        }
-        Snapshot::open(&open_uri(&format!("{parent}{options}"))?, folder)
+        let place = Place::parse(path);
+        let (around, folder) = place.split().ok_or_else(|| Error::settings(format!("{path} is in no folder")))?;
+        Snapshot::open(&around.open()?, folder)
     }
 
     /// What it consists of.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// Its bytes, with those of other checkpoints that it refers to.
+    pub fn bytes(&self) -> u64 {
+        self.metadata.files.iter().fold(self.metadata_bytes, |sum, file| sum.saturating_add(file.len))
+    }
+
+    /// The bytes that were written for it.
+    pub fn written_bytes(&self) -> u64 {
+        let own = self.metadata.files.iter().filter(|file| file.shared_by.is_none_or(|by| by == self.metadata.id));
+        own.fold(self.metadata_bytes, |sum, file| sum.saturating_add(file.len))
+    }
+
+    /// The operator of this uid.
+    ///
+    /// # Errors
+    /// If there is none, naming those there are.
+    pub fn operator(&self, uid: &str) -> Result<&OperatorSnapshot> {
+        let operators = &self.metadata.operators;
+        operators.iter().find(|operator| operator.uid.as_str() == uid).ok_or_else(|| {
+            let uids: Vec<_> = operators.iter().map(|operator| operator.uid.as_str()).collect();
+            Error::settings(format!("{} has no operator {uid:?}: its operators are {}", self.path(), uids.join(", ")))
+        })
     }
 
     /// The storage it lies in.

@@ -1,10 +1,15 @@
 //! Whether a snapshot is all there, and if not, what is damaged.
+//!
+//! A file is compared with its length and its checksum first. Only if they do not fit it is gone through block by block: the blocks
+//! that a lineage refers to are known, and between them lie others, of which nothing counts any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use highwater_checkpoint::block::BLOCK;
 use highwater_checkpoint::metadata::{Block, FileDigest, KeyedSnapshot, Location};
-use highwater_core::{CheckpointId, Error, ErrorKind, KeyGroupRange, OperatorUid, Result, TaskId};
+use highwater_core::frame::{self, HEADER_LEN};
+use highwater_core::{CheckpointId, Error, ErrorKind, KeyGroupRange, OperatorUid, Result};
 use highwater_storage::{CheckpointStorage, What};
 
 use crate::Snapshot;
@@ -21,7 +26,7 @@ pub struct Damage {
     pub offset: Option<u64>,
     /// What is wrong.
     pub what: String,
-    /// What cannot be restored.
+    /// What cannot be restored; empty if it is nothing that counts any more.
     pub touches: Vec<Touched>,
 }
 
@@ -32,7 +37,7 @@ pub struct Touched {
     pub operator: OperatorUid,
     /// Its state.
     pub state: String,
-    /// The key groups.
+    /// The key groups, from the first to the last.
     pub range: KeyGroupRange,
 }
 
@@ -53,26 +58,24 @@ impl fmt::Display for Damage {
 
 /// Whether a copy of a file is what was written.
 fn is_intact(copies: &dyn CheckpointStorage, path: &str, file: &FileDigest) -> bool {
-    checksum(copies, path, file.len).is_ok_and(|crc32c| crc32c == file.crc32c)
+    checksum(copies, path, file.len, |_| {}).is_ok_and(|crc32c| crc32c == file.crc32c)
 }
 
-/// The checksum of the first `len` bytes of a file.
-fn checksum(storage: &dyn CheckpointStorage, path: &str, len: u64) -> highwater_storage::Result<u32> {
+/// The checksum of the first `len` bytes of a file; `progress` hears of each step.
+fn checksum(
+    storage: &dyn CheckpointStorage,
+    path: &str,
+    len: u64,
+    mut progress: impl FnMut(u64),
+) -> highwater_storage::Result<u32> {
     let (mut offset, mut crc32c) = (0, 0);
     while offset < len {
         let step = STEP.min(len - offset);
         crc32c = crc32c::crc32c_append(crc32c, &storage.read_range(path, offset, step)?);
         offset += step;
+        progress(step);
     }
     Ok(crc32c)
-}
-
-/// A block with what it belongs to.
-struct Owned<'a> {
-    block: &'a Block,
-    segment: CheckpointId,
-    task: TaskId,
-    state: &'a str,
 }
 
 impl Snapshot {
@@ -81,118 +84,275 @@ impl Snapshot {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if something does not verify, naming it; those of the storage.
     pub fn verify(&self) -> Result<()> {
+        let mut verifier = Verifier::default();
         for file in &self.metadata().files {
-            if let Some(damage) = self.check_file(file)?.into_iter().next() {
+            if let Some(damage) = verifier.check_file(self, file)?.into_iter().next() {
                 return Err(Error::new(ErrorKind::Corrupt, damage.to_string()));
             }
         }
         Ok(())
     }
+}
 
-    /// Reads every file that the snapshot refers to; everything that is not as it was written.
+/// Reads every byte that snapshots refer to: a file that several of them share once, if it is as it was written.
+#[derive(Default)]
+pub struct Verifier<'p> {
+    progress: Option<Box<dyn FnMut(u64) + 'p>>,
+    /// Files that were as they should be: path, length and checksum.
+    sound: BTreeSet<(String, u64, u32)>,
+    /// The lengths of the files in each folder.
+    folders: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl<'p> Verifier<'p> {
+    /// A verifier that tells how many bytes it has read, each time it has read some.
+    pub fn with_progress(progress: impl FnMut(u64) + 'p) -> Self {
+        Verifier { progress: Some(Box::new(progress)), ..Verifier::default() }
+    }
+
+    /// Everything of a snapshot that is not as it was written.
     ///
     /// # Errors
     /// Those of the storage: it says nothing about the snapshot when it does not answer.
-    pub fn damages(&self) -> Result<Vec<Damage>> {
-        let mut damages = Vec::new();
-        for file in &self.metadata().files {
-            damages.extend(self.check_file(file)?);
+    pub fn damages(&mut self, snapshot: &Snapshot) -> Result<Vec<Damage>> {
+        let mut damages = inline_damages(snapshot)?;
+        for file in &snapshot.metadata().files {
+            damages.extend(self.check_file(snapshot, file)?);
         }
         Ok(damages)
     }
 
-    fn check_file(&self, file: &FileDigest) -> Result<Vec<Damage>> {
-        let path = self.path_of(file);
-        if self.storage().local_copies().is_some_and(|copies| is_intact(copies, &path, file)) {
+    fn check_file(&mut self, snapshot: &Snapshot, file: &FileDigest) -> Result<Vec<Damage>> {
+        let path = snapshot.path_of(file);
+        let place = format!("{}/{path}", snapshot.storage().uri());
+        let fingerprint = (place.clone(), file.len, file.crc32c);
+        if self.sound.contains(&fingerprint) {
             return Ok(Vec::new());
         }
-        let place = format!("{}/{path}", self.storage().uri());
-        let whole = |what: String| Damage { path: place.clone(), offset: None, what, touches: self.touched_by(file) };
-        let crc32c = match checksum(&**self.storage(), &path, file.len) {
-            Ok(crc32c) => crc32c,
-            Err(error) if error.what() == What::NotFound => return Ok(vec![whole("the file is missing".into())]),
-            Err(error) if error.what() == What::CutOff => {
-                return Ok(vec![whole(format!("it ends before its {} bytes", file.len))]);
-            }
-            Err(error) => return Err(error.into()),
+        // What the job would restore from.
+        if snapshot.storage().local_copies().is_some_and(|copies| is_intact(copies, &path, file)) {
+            return Ok(Vec::new());
+        }
+        let uses = Uses::of(snapshot, file);
+        let whole = |what: String, touches| Damage { path: place.clone(), offset: None, what, touches };
+        let Some(len) = self.len_of(snapshot.storage(), &path)? else {
+            return Ok(vec![whole("the file is missing".into(), uses.touched(0))]);
         };
-        if crc32c == file.crc32c {
+        let progress = |bytes| {
+            if let Some(progress) = &mut self.progress {
+                progress(bytes);
+            }
+        };
+        let crc32c = checksum(&**snapshot.storage(), &path, len.min(file.len), progress)?;
+        if (len, crc32c) == (file.len, file.crc32c) {
+            self.sound.insert(fingerprint);
             return Ok(Vec::new());
         }
-        let mut damages = self.damaged_blocks(file, &place)?;
+        let mut damages = Vec::new();
+        if len < file.len {
+            let what = format!("it ends after {len} of its {} bytes", file.len);
+            damages.push(whole(what, uses.touched(len)));
+        } else if len > file.len {
+            damages.push(whole(format!("{} bytes follow its {}", len - file.len, file.len), Vec::new()));
+        }
+        // A checksum of less than the file says nothing.
+        if len < file.len || crc32c != file.crc32c {
+            damages.extend(Blocks { snapshot, path: &path, place: &place, end: len.min(file.len) }.damages(&uses)?);
+        }
         if damages.is_empty() {
-            damages.push(whole(format!("its checksum is {crc32c:08x}, should be {:08x}", file.crc32c)));
+            let what = format!("its checksum is {crc32c:08x}, should be {:08x}", file.crc32c);
+            damages.push(whole(what, uses.touched(0)));
         }
         Ok(damages)
     }
 
-    /// The blocks in a file that do not verify.
-    fn damaged_blocks(&self, file: &FileDigest, place: &str) -> Result<Vec<Damage>> {
-        // One block may be in the lineage of several tasks after the parallelism has changed.
-        let mut damages = BTreeMap::<u64, Damage>::new();
-        for Owned { block, segment, task, state } in self.blocks_in(file) {
-            let Location::File { offset, .. } = &block.location else { continue };
-            let touched = Touched { operator: task.operator, state: state.to_owned(), range: block.range };
-            if let Some(damage) = damages.get_mut(offset) {
-                if !damage.touches.contains(&touched) {
-                    damage.touches.push(touched);
-                }
-                continue;
-            }
-            let what = match self.read_block(block, segment) {
-                Ok(_) => continue,
-                Err(error) if error.kind() == ErrorKind::Corrupt => error.message().to_owned(),
-                Err(error) => return Err(error),
+    /// The length of a file; `None` if it is not there.
+    fn len_of(&mut self, storage: &std::sync::Arc<dyn CheckpointStorage>, path: &str) -> Result<Option<u64>> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let key = format!("{}/{folder}", storage.uri());
+        if !self.folders.contains_key(&key) {
+            let entries = match storage.list(folder) {
+                Ok(entries) => entries,
+                Err(error) if error.what() == What::NotFound => Vec::new(),
+                Err(error) => return Err(error.into()),
             };
-            let prefix = format!("{place} at byte {offset}: ");
-            let what = what.strip_prefix(&prefix).map_or(what.clone(), str::to_owned);
-            let damage = Damage { path: place.to_owned(), offset: Some(*offset), what, touches: vec![touched] };
-            damages.insert(*offset, damage);
+            let files = entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| (entry.name, entry.len));
+            self.folders.insert(key.clone(), files.collect());
         }
-        Ok(damages.into_values().collect())
+        Ok(self.folders.get(&key).and_then(|files| files.get(name)).copied())
+    }
+}
+
+/// A block in a file that a lineage refers to.
+struct Used<'a> {
+    block: &'a Block,
+    len: u64,
+    segment: CheckpointId,
+    touches: Vec<Touched>,
+}
+
+/// Everything that a snapshot has in a file.
+struct Uses<'a> {
+    /// By their offsets.
+    blocks: BTreeMap<u64, Used<'a>>,
+    /// Stores that the file as a whole belongs to.
+    stores: Vec<Touched>,
+}
+
+impl<'a> Uses<'a> {
+    fn of(snapshot: &'a Snapshot, file: &FileDigest) -> Self {
+        let mut uses = Uses { blocks: BTreeMap::new(), stores: Vec::new() };
+        for (operator, keyed) in keyed(snapshot) {
+            let touched = |range| Touched { operator: operator.clone(), state: keyed.name.clone(), range };
+            let mut names = keyed.store.iter().flat_map(|store| &store.files);
+            if names.any(|(_, name)| *name == file.name) {
+                uses.stores.push(touched(keyed.range));
+            }
+            for (segment, block) in
+                keyed.lineage.segments.iter().flat_map(|segment| segment.blocks.iter().map(|block| (segment.id, block)))
+            {
+                let Location::File { name, offset, len } = &block.location else { continue };
+                if *name != file.name {
+                    continue;
+                }
+                // One block may be in the lineage of several tasks after the parallelism has changed.
+                let used = uses.blocks.entry(*offset).or_insert(Used { block, len: *len, segment, touches: vec![] });
+                used.touches.extend(current(keyed, block, segment).map(touched));
+            }
+        }
+        uses
     }
 
-    /// Everything that has something in a file.
-    fn touched_by(&self, file: &FileDigest) -> Vec<Touched> {
-        let mut touched = Vec::<Touched>::new();
-        for Owned { block, task, state, .. } in self.blocks_in(file) {
-            match touched.iter_mut().find(|known| known.operator == task.operator && known.state == state) {
-                Some(known) => {
-                    let start = known.range.start().min(block.range.start());
-                    known.range = KeyGroupRange::new(start..known.range.end().max(block.range.end()));
-                }
-                None => {
-                    touched.push(Touched { operator: task.operator, state: state.to_owned(), range: block.range });
+    /// What has something in the file beyond `offset`, each with all of its key groups there.
+    fn touched(&self, offset: u64) -> Vec<Touched> {
+        let mut all = self.stores.clone();
+        let beyond = self.blocks.iter().filter(|(at, used)| at.saturating_add(used.len) > offset);
+        for touched in beyond.flat_map(|(_, used)| &used.touches) {
+            match all.iter_mut().find(|known| known.operator == touched.operator && known.state == touched.state) {
+                Some(known) => known.range = around(known.range, touched.range),
+                None => all.push(touched.clone()),
+            }
+        }
+        all
+    }
+}
+
+/// A file, or what there is of it, block by block.
+struct Blocks<'a> {
+    snapshot: &'a Snapshot,
+    path: &'a str,
+    place: &'a str,
+    /// How many bytes of it there are.
+    end: u64,
+}
+
+impl Blocks<'_> {
+    fn damages(&self, uses: &Uses<'_>) -> Result<Vec<Damage>> {
+        let (mut damages, mut next) = (Vec::new(), 0);
+        // Files of stores are no blocks.
+        if !uses.stores.is_empty() {
+            return Ok(damages);
+        }
+        for (offset, used) in &uses.blocks {
+            self.walk_unused(next, *offset, &mut damages)?;
+            next = next.max(offset.saturating_add(used.len));
+            // What is beyond the end was named with it.
+            if next <= self.end
+                && let Err(what) = self.check_used(used)?
+            {
+                damages.push(Damage {
+                    path: self.place.to_owned(),
+                    offset: Some(*offset),
+                    what,
+                    touches: used.touches.clone(),
+                });
+            }
+        }
+        self.walk_unused(next, self.end, &mut damages)?;
+        Ok(damages)
+    }
+
+    fn check_used(&self, used: &Used<'_>) -> Result<Result<(), String>> {
+        match self.snapshot.read_block(used.block, used.segment) {
+            Ok(_) => Ok(Ok(())),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let prefix = format!("{}: ", self.snapshot.place(used.block));
+                Ok(Err(error.message().strip_prefix(&prefix).unwrap_or(error.message()).to_owned()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes from frame to frame between two offsets, where nothing lies that counts, up to the first that is damaged.
+    fn walk_unused(&self, start: u64, end: u64, damages: &mut Vec<Damage>) -> Result<()> {
+        let (mut offset, end) = (start, end.min(self.end));
+        while offset < end {
+            match self.check_unused(offset, end)? {
+                Ok(len) => offset += len,
+                Err(what) => {
+                    let what = format!("{what}; it is in a block that nothing refers to any more");
+                    let (path, touches) = (self.place.to_owned(), Vec::new());
+                    damages.push(Damage { path, offset: Some(offset), what, touches });
+                    return Ok(());
                 }
             }
         }
-        for (task, keyed) in self.keyed() {
-            let stored = keyed.store.iter().flat_map(|store| &store.files).any(|(_, name)| *name == file.name);
-            if stored {
-                touched.push(Touched { operator: task.operator, state: keyed.name.clone(), range: keyed.range });
+        Ok(())
+    }
+
+    /// Opens the frame at `offset`; its length.
+    fn check_unused(&self, offset: u64, end: u64) -> Result<Result<u64, String>> {
+        let read = |len: u64| Ok::<_, Error>(self.snapshot.storage().read_range(self.path, offset, len)?);
+        let header = read((HEADER_LEN as u64).min(end - offset))?;
+        // Twenty bytes tell how many there are; `open` does the rest.
+        let payload = header.get(8..16).and_then(|len| Some(u64::from_le_bytes(len.try_into().ok()?)));
+        let len = payload.and_then(|len| len.checked_add(HEADER_LEN as u64)).filter(|len| *len <= end - offset);
+        let bytes = match len {
+            Some(len) => read(len)?,
+            None => header,
+        };
+        match frame::open(BLOCK, &bytes, "") {
+            Ok(opened) => Ok(Ok(opened.len as u64)),
+            Err(error) => Ok(Err(error.message().trim_start_matches(": ").to_owned())),
+        }
+    }
+}
+
+/// Blocks within `_metadata` whose sections are not what it says: its checksum says nothing about that.
+fn inline_damages(snapshot: &Snapshot) -> Result<Vec<Damage>> {
+    let mut damages = Vec::new();
+    for (operator, keyed) in keyed(snapshot) {
+        for segment in &keyed.lineage.segments {
+            for block in segment.blocks.iter().filter(|block| matches!(block.location, Location::Inline(_))) {
+                let Err(error) = snapshot.read_block(block, segment.id) else { continue };
+                if error.kind() != ErrorKind::Corrupt {
+                    return Err(error);
+                }
+                let path = snapshot.place(block);
+                let what = error.message().strip_prefix(&format!("{path}: ")).unwrap_or(error.message()).to_owned();
+                let touched = |range| Touched { operator: operator.clone(), state: keyed.name.clone(), range };
+                let touches = current(keyed, block, segment.id).map(touched).into_iter().collect();
+                damages.push(Damage { path, offset: None, what, touches });
             }
         }
-        touched
     }
+    Ok(damages)
+}
 
-    fn keyed(&self) -> impl Iterator<Item = (TaskId, &KeyedSnapshot)> {
-        self.metadata().operators.iter().flat_map(|operator| {
-            operator.subtasks.iter().flat_map(|(subtask, task)| {
-                let task_id = TaskId { operator: operator.uid.clone(), subtask: *subtask };
-                task.keyed.iter().map(move |keyed| (task_id.clone(), keyed))
-            })
-        })
-    }
+/// Around the key groups of a block that may count for a task.
+fn current(keyed: &KeyedSnapshot, block: &Block, segment: CheckpointId) -> Option<KeyGroupRange> {
+    let mut groups = block.range.iter().filter(|group| keyed.lineage.is_current(keyed.range, *group, segment));
+    let first = u32::from(groups.next()?.0);
+    let last = groups.last().map_or(first, |group| u32::from(group.0));
+    Some(KeyGroupRange::new(first..last + 1))
+}
 
-    fn blocks_in(&self, file: &FileDigest) -> impl Iterator<Item = Owned<'_>> {
-        self.keyed().flat_map(move |(task, keyed)| {
-            let blocks = keyed.lineage.segments.iter();
-            let blocks = blocks.flat_map(|segment| segment.blocks.iter().map(|block| (block, segment.id)));
-            let within = blocks.filter(|(block, _)| match &block.location {
-                Location::Inline(_) => false,
-                Location::File { name, .. } => *name == file.name,
-            });
-            within.map(move |(block, segment)| Owned { block, segment, task: task.clone(), state: &keyed.name })
-        })
-    }
+fn around(a: KeyGroupRange, b: KeyGroupRange) -> KeyGroupRange {
+    KeyGroupRange::new(a.start().min(b.start())..a.end().max(b.end()))
+}
+
+fn keyed(snapshot: &Snapshot) -> impl Iterator<Item = (&OperatorUid, &KeyedSnapshot)> {
+    snapshot.metadata().operators.iter().flat_map(|operator| {
+        operator.subtasks.iter().flat_map(|(_, task)| task.keyed.iter().map(|keyed| (&operator.uid, keyed)))
+    })
 }

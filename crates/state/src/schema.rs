@@ -12,6 +12,7 @@
 //! stored, is the program's alone: it is in the schema of a type, and left out of the stored form.
 
 mod display;
+mod dynamic;
 mod migration;
 mod plan;
 mod rank;
@@ -25,6 +26,7 @@ use highwater_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use dynamic::ValueError;
 pub use migration::{Incompatible, Migration, ValueMigration};
 pub use verdict::{KeyedVerdict, StateVerdict, Verdict};
 
@@ -193,6 +195,11 @@ pub struct StateSchema {
 }
 
 impl StateSchema {
+    /// The shape of a row's encoding: that of its states, one after the other.
+    pub fn row(&self) -> Schema {
+        Schema::Tuple(self.states.iter().map(states::encoding).collect())
+    }
+
     /// The stored form: the shape, without aliases and defaults.
     pub fn to_json(&self) -> String {
         to_json(&self.stored())

@@ -1,6 +1,6 @@
 //! From what a user writes to a checkpoint storage.
 
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use highwater_core::{Error, ErrorKind, Result};
@@ -20,6 +20,15 @@ enum Place<'a> {
     /// What follows the scheme.
     Hdfs(&'a str),
     S3(&'a str),
+}
+
+/// What a storage is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// It is created if missing, and must be writable.
+    Write,
+    /// It is taken as it is.
+    Read,
 }
 
 /// Opens the checkpoint storage that `uri` stands for.
@@ -55,35 +64,68 @@ enum Place<'a> {
 pub fn open_uri(uri: &str) -> Result<Arc<dyn CheckpointStorage>> {
     match parse(uri)? {
         Place::Memory => Ok(Arc::new(MemoryStorage::new())),
-        Place::Local(path) => {
-            let dir = absolute(Path::new(path)).map_err(|source| {
-                Error::new(ErrorKind::Storage, format!("cannot make checkpoint directory {path:?} absolute"))
-                    .with_source(source)
-            })?;
-            Ok(Arc::new(LocalStorage::open(dir, Arc::new(RealDisk))?))
-        }
-        Place::Hdfs(rest) => open_hdfs(uri, rest),
-        Place::S3(rest) => open_s3(uri, rest),
+        Place::Local(path) => Ok(Arc::new(LocalStorage::open(local_dir(path)?, Arc::new(RealDisk))?)),
+        Place::Hdfs(rest) => open_hdfs(uri, rest, Access::Write),
+        Place::S3(rest) => open_s3(uri, rest, Access::Write),
     }
 }
 
+/// Opens the storage that `uri` stands for in order to read what is there. Unlike [`open_uri`] it creates nothing, and asks for no
+/// right to write.
+///
+/// # Errors
+/// [`ErrorKind::Settings`] if `uri` is not usable, is `memory:`, or there is no such folder.
+pub fn open_existing(uri: &str) -> Result<Arc<dyn CheckpointStorage>> {
+    match parse(uri)? {
+        Place::Memory => {
+            Err(Error::settings("what is in memory: is gone with its process: give a path or another URI"))
+        }
+        Place::Local(path) => {
+            let dir = local_dir(path)?;
+            if !dir.is_dir() {
+                return Err(Error::settings(format!("{} is no folder", dir.display())));
+            }
+            Ok(Arc::new(LocalStorage::existing(dir, Arc::new(RealDisk))))
+        }
+        Place::Hdfs(rest) => open_hdfs(uri, rest, Access::Read),
+        Place::S3(rest) => open_s3(uri, rest, Access::Read),
+    }
+}
+
+fn local_dir(path: &str) -> Result<PathBuf> {
+    absolute(Path::new(path)).map_err(|source| {
+        Error::new(ErrorKind::Storage, format!("cannot make checkpoint directory {path:?} absolute"))
+            .with_source(source)
+    })
+}
+
 #[cfg(feature = "hdfs")]
-fn open_hdfs(uri: &str, rest: &str) -> Result<Arc<dyn CheckpointStorage>> {
-    Ok(Arc::new(crate::hdfs::HdfsStorage::open(crate::remote::RemoteUri::parse(uri, rest)?)?))
+fn open_hdfs(uri: &str, rest: &str, access: Access) -> Result<Arc<dyn CheckpointStorage>> {
+    use crate::hdfs::HdfsStorage;
+    let uri = crate::remote::RemoteUri::parse(uri, rest)?;
+    Ok(Arc::new(match access {
+        Access::Write => HdfsStorage::open(uri)?,
+        Access::Read => HdfsStorage::existing(uri)?,
+    }))
 }
 
 #[cfg(feature = "s3")]
-fn open_s3(uri: &str, rest: &str) -> Result<Arc<dyn CheckpointStorage>> {
-    Ok(Arc::new(crate::s3::S3Storage::open(crate::remote::RemoteUri::parse(uri, rest)?)?))
+fn open_s3(uri: &str, rest: &str, access: Access) -> Result<Arc<dyn CheckpointStorage>> {
+    use crate::s3::S3Storage;
+    let uri = crate::remote::RemoteUri::parse(uri, rest)?;
+    Ok(Arc::new(match access {
+        Access::Write => S3Storage::open(uri)?,
+        Access::Read => S3Storage::existing(uri)?,
+    }))
 }
 
 #[cfg(not(feature = "hdfs"))]
-fn open_hdfs(uri: &str, _: &str) -> Result<Arc<dyn CheckpointStorage>> {
+fn open_hdfs(uri: &str, _: &str, _: Access) -> Result<Arc<dyn CheckpointStorage>> {
     Err(unusable(uri, "this program was built without HDFS: build it with feature \"hdfs\" of highwater"))
 }
 
 #[cfg(not(feature = "s3"))]
-fn open_s3(uri: &str, _: &str) -> Result<Arc<dyn CheckpointStorage>> {
+fn open_s3(uri: &str, _: &str, _: Access) -> Result<Arc<dyn CheckpointStorage>> {
     Err(unusable(uri, "this program was built without S3: build it with feature \"s3\" of highwater"))
 }
 
@@ -120,6 +162,18 @@ mod tests {
         assert_eq!(parse("memory:").unwrap(), Place::Memory);
         assert_eq!(parse("hdfs://host:9000/c?user=me").unwrap(), Place::Hdfs("host:9000/c?user=me"));
         assert_eq!(parse("s3://bucket/c").unwrap(), Place::S3("bucket/c"));
+    }
+
+    #[test]
+    fn what_is_opened_for_reading_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        let error = open_existing(missing.to_str().unwrap()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Settings && error.to_string().ends_with("is no folder"), "{error}");
+        assert!(!missing.exists());
+        let storage = open_existing(dir.path().to_str().unwrap()).unwrap();
+        assert_eq!(storage.list("").unwrap(), []);
+        assert!(open_existing("memory:").is_err());
     }
 
     #[test]

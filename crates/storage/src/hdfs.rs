@@ -44,8 +44,17 @@ impl HdfsStorage {
     /// [`Settings`](highwater_core::ErrorKind::Settings) for a URI that is not understood,
     /// [`Storage`](highwater_core::ErrorKind::Storage) if the folder cannot be used, with the way out.
     pub(crate) fn open(uri: RemoteUri<'_>) -> OpenResult<Self> {
+        let storage = Self::existing(uri)?;
+        storage.namespace.probe()?;
+        Ok(storage)
+    }
+
+    /// The folder that `uri` names as it is, to be read: nothing is created, and it need not be writable.
+    ///
+    /// # Errors
+    /// [`Settings`](highwater_core::ErrorKind::Settings) for a URI that is not understood.
+    pub(crate) fn existing(uri: RemoteUri<'_>) -> OpenResult<Self> {
         let namespace = Arc::new(Namespace::new(uri, OPTIONS)?);
-        namespace.probe()?;
         let limits = *namespace.io.limits();
         let files = HdfsLeases::new(Arc::clone(&namespace));
         let renewed = HdfsLeases::new(Arc::new(namespace.apart(limits.for_renewal())?));

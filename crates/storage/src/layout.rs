@@ -20,6 +20,15 @@ pub fn data_name(worker: u32) -> String {
 }
 
 const SHARED: &str = "shared";
+const TASKOWNED: &str = "taskowned";
+
+/// The folders that a job's folder has from the beginning.
+pub const JOB_FOLDERS: [&str; 2] = [SHARED, TASKOWNED];
+
+/// Path of the folder of shared files within a job's folder; the empty path is the storage itself.
+pub fn shared_in(job: &str) -> String {
+    if job.is_empty() { SHARED.to_owned() } else { format!("{job}/{SHARED}") }
+}
 
 /// Name of the file in the folder of shared files that a worker writes at a checkpoint.
 pub fn shared_name(id: CheckpointId, worker: u32) -> String {
@@ -31,17 +40,10 @@ pub fn parse_shared_name(name: &str) -> Option<CheckpointId> {
     parse_id(name.split_once('-')?.0)
 }
 
-/// The folder of shared files in the folder of a job.
-pub fn shared_in(job: &str) -> String {
-    format!("{job}/{SHARED}")
-}
-
 /// Path of a shared file of the job in whose folder the folder of a checkpoint lies.
 pub fn shared_beside(checkpoint: &str, name: &str) -> String {
-    match checkpoint.rsplit_once('/') {
-        Some((job, _)) => format!("{job}/{SHARED}/{name}"),
-        None => format!("{SHARED}/{name}"),
-    }
+    let job = checkpoint.rsplit_once('/').map_or("", |(job, _)| job);
+    format!("{}/{name}", shared_in(job))
 }
 
 /// Name of a checkpoint's folder within the folder of its job.
@@ -89,7 +91,7 @@ impl Layout {
 
     /// Folder of the files that tasks, not the coordinator, delete.
     pub fn taskowned(&self) -> String {
-        format!("{}/taskowned", self.job)
+        format!("{}/{TASKOWNED}", self.job)
     }
 }
 

@@ -31,7 +31,7 @@ mod remote;
 #[cfg(feature = "s3")]
 mod s3;
 
-pub use backend::open_uri;
+pub use backend::{open_existing, open_uri};
 pub use checkpoint_storage::{CheckpointStorage, Entry, SnapshotWriter};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Error, Outcome, Result, What};

@@ -48,6 +48,11 @@ impl LocalStorage {
         Ok(LocalStorage { dir, disk, publishing: Mutex::new(()) })
     }
 
+    /// The folder `dir` as it is, to be read: nothing is created, and it need not be writable.
+    pub fn existing(dir: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> Self {
+        LocalStorage { dir: dir.into(), disk, publishing: Mutex::new(()) }
+    }
+
     fn resolve(&self, operation: &'static str, path: &str) -> Result<PathBuf> {
         check_path(operation, path)?;
         Ok(self.dir.join(path))

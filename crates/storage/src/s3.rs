@@ -39,10 +39,16 @@ pub struct S3Storage {
 
 impl S3Storage {
     /// The prefix that `uri` names, which must be writable; see [`open_uri`](crate::open_uri) for its form.
-    pub(crate) fn open(mut uri: RemoteUri<'_>) -> OpenResult<Self> {
+    pub(crate) fn open(uri: RemoteUri<'_>) -> OpenResult<Self> {
+        let storage = Self::existing(uri)?;
+        storage.bucket.probe()?;
+        Ok(storage)
+    }
+
+    /// The prefix that `uri` names as it is, to be read: it need not be writable.
+    pub(crate) fn existing(mut uri: RemoteUri<'_>) -> OpenResult<Self> {
         let bucket = Bucket::new(&mut uri)?;
         uri.nothing_left(OPTIONS)?;
-        bucket.probe()?;
         let limits = *bucket.io.limits();
         let renewed = S3Leases::new(Arc::new(bucket.apart(limits.for_renewal())?));
         let bucket = Arc::new(bucket);

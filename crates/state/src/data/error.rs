@@ -34,6 +34,8 @@ pub enum DecodeError {
         /// The type.
         what: &'static str,
     },
+    /// So many values that take no bytes that nobody can have meant them.
+    TooManyEmpty,
 }
 
 impl fmt::Display for DecodeError {
@@ -44,6 +46,7 @@ impl fmt::Display for DecodeError {
             DecodeError::TooLong { len, left } => write!(f, "a length of {len} cannot fit the {left} bytes left"),
             DecodeError::NotUtf8 => f.write_str("text is not UTF-8"),
             DecodeError::Duplicate { what } => write!(f, "the same entry twice in a {what}"),
+            DecodeError::TooManyEmpty => f.write_str("more values without bytes than can be shown"),
         }
     }
 }

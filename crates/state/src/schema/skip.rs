@@ -11,7 +11,7 @@ impl Schema {
     ///
     /// # Errors
     /// If the bytes are not the encoding of a value.
-    pub(super) fn skip(&self, input: &mut &[u8]) -> Result<(), DecodeError> {
+    pub fn skip(&self, input: &mut &[u8]) -> Result<(), DecodeError> {
         if let Some(width) = self.plain_width() {
             return advance(input, width, "number");
         }

@@ -128,7 +128,7 @@ fn stamped(value: Step, old: &NamedState, new: &NamedState) -> Step {
 }
 
 /// The shape of a state's encoding.
-fn encoding(state: &NamedState) -> Schema {
+pub(super) fn encoding(state: &NamedState) -> Schema {
     let value = Box::new(stamped_schema(&state.schema, state.ttl));
     match &state.kind {
         StateKind::Value | StateKind::Reducing | StateKind::Aggregating => Schema::Option(value),

@@ -1,0 +1,6 @@
+//! Every command, on the checkpoints of a small job that really ran.
+
+mod checkpoint;
+mod job;
+mod run;
+mod state;
