@@ -13,6 +13,7 @@ mod state;
 mod states;
 mod table;
 mod text;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,16 @@ enum Command {
     /// The state in a checkpoint: what there is, of one key, of all keys
     #[command(subcommand)]
     State(state::Command),
+
+    /// Whether a new version of a job can be restored from a snapshot: what becomes of each state
+    #[command(
+        after_help = "Examples:\n  highwater upgrade-check target/release/visitors /var/checkpoints/visitors/chk-7\n  \
+                            highwater upgrade-check ./visitors chk-7 --json -- --input access.log\n\n\
+                            The program is started with --describe, which makes it print what it stores and end. A program that \
+                            does not know this argument may run instead. Exit code 1: state is incompatible, or dropped without \
+                            --allow-non-restored-state."
+    )]
+    UpgradeCheck(upgrade::UpgradeArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +65,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Checkpoint(command) => checkpoint::run(command, &mut out),
         Command::State(command) => state::run(command, &mut out),
+        Command::UpgradeCheck(args) => upgrade::run(args, &mut out),
     };
     // What was found before an error is worth reading too.
     let flushed = out.flush();

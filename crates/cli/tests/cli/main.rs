@@ -4,3 +4,4 @@ mod checkpoint;
 mod job;
 mod run;
 mod state;
+mod upgrade;
