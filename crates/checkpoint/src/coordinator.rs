@@ -13,9 +13,11 @@
 //! * I3: it completes only when its metadata is durable. Nothing is discarded that is pending, retained or in doubt. A
 //!   publish that may have happened is never treated as one that did not: the checkpoint is neither notified as aborted, for
 //!   a sink would roll back what a restore commits, nor discarded;
-//! * I4 (its half here): tasks hear of the completion of a checkpoint after that, once, and not of its abortion.
+//! * I4 (its half here): tasks hear of the completion of a checkpoint after that, once, and not of its abortion;
+//! * a savepoint belongs to its user: once it exists, or may, nothing of it is discarded; it takes no checkpoint's place and no
+//!   checkpoint takes its. Only the last one is notified. That one fails says nothing about checkpoints, and does not count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use highwater_core::{CheckpointId, Error, ErrorKind, Result, TaskId};
@@ -24,7 +26,7 @@ use crate::config::CheckpointConfig;
 use crate::metadata::{FileDigest, TaskSnapshot};
 use crate::pending::Pending;
 use crate::plan::JobPlan;
-use crate::protocol::{CheckpointKind, Command, Event, FailureReason, Outcome, RequestKind};
+use crate::protocol::{CheckpointKind, Command, Event, FailureReason, Outcome, Request, RequestId, RequestKind};
 use crate::recovery;
 use crate::retention::{CompletedCheckpoint, Retention};
 use crate::times::Phase;
@@ -42,12 +44,15 @@ pub struct Coordinator {
     stage: Stage,
     /// When the interval has passed; `None` if there are no periodic checkpoints, or no more.
     periodic_due: Option<Duration>,
-    waiting: Option<Waiting>,
+    /// In the order in which they start.
+    waiting: VecDeque<Waiting>,
     last: LastCheckpoint,
     first_id: CheckpointId,
     next_id: CheckpointId,
     pending: BTreeMap<CheckpointId, Pending>,
     retention: Retention,
+    /// Those that exist, or may.
+    savepoints: BTreeSet<CheckpointId>,
     last_end: Option<Duration>,
     consecutive_failures: u32,
     commands: Vec<Command>,
@@ -62,10 +67,12 @@ enum Stage {
     Stopped,
 }
 
-/// A request that has not led to a checkpoint yet.
-#[derive(Clone, Copy, Debug)]
+/// Requests that have not led to a checkpoint yet, and get one together.
+#[derive(Clone, Debug)]
 struct Waiting {
-    request: RequestKind,
+    kind: RequestKind,
+    /// None, if the driver itself waits for it.
+    requests: Vec<RequestId>,
     not_before: Duration,
 }
 
@@ -107,11 +114,12 @@ impl Coordinator {
             now: Duration::ZERO,
             stage: Stage::Starting,
             periodic_due: None,
-            waiting: None,
+            waiting: VecDeque::new(),
             last: LastCheckpoint::NotRequested,
             first_id: next_id,
             next_id,
             pending: BTreeMap::new(),
+            savepoints: BTreeSet::new(),
             last_end: None,
             consecutive_failures: 0,
             commands: Vec::new(),
@@ -162,32 +170,57 @@ impl Coordinator {
     fn run(&mut self) {
         if self.stage == Stage::Starting {
             self.stage = Stage::Running;
-            if self.last == LastCheckpoint::NotRequested {
-                self.periodic_due = self.config.interval.map(|interval| self.now.saturating_add(interval));
-            }
+            self.resume_periodic();
         }
     }
 
-    fn request(&mut self, request: RequestKind) {
+    /// Periodic checkpoints begin an interval from now, if there are any.
+    fn resume_periodic(&mut self) {
+        if self.last == LastCheckpoint::NotRequested {
+            self.periodic_due = self.config.interval.map(|interval| self.now.saturating_add(interval));
+        }
+    }
+
+    fn request(&mut self, request: Request) {
         let refuse = |why| Command::Refuse { request, why };
-        match (self.last, request) {
+        match (self.last, request.kind) {
             _ if self.stage == Stage::Stopped => self.commands.push(refuse("the attempt has ended")),
             (LastCheckpoint::Completed, _) => self.commands.push(refuse("the last checkpoint has completed")),
-            (LastCheckpoint::Requested, RequestKind::Manual) => {
-                self.commands.push(refuse("the last checkpoint is under way"));
+            (LastCheckpoint::Requested, RequestKind::Manual | RequestKind::Savepoint | RequestKind::FinalSavepoint) => {
+                self.commands.push(refuse("the last checkpoint is under way"))
             }
-            (LastCheckpoint::Requested, RequestKind::Final) => {}
-            (LastCheckpoint::NotRequested, RequestKind::Manual) => self.wait(request, self.now),
-            (LastCheckpoint::NotRequested, RequestKind::Final) => {
+            (LastCheckpoint::Requested, RequestKind::Final) => self.join_last(request),
+            (LastCheckpoint::NotRequested, RequestKind::Manual | RequestKind::Savepoint) => self.wait(request),
+            (LastCheckpoint::NotRequested, RequestKind::Final | RequestKind::FinalSavepoint) => {
                 self.last = LastCheckpoint::Requested;
                 self.periodic_due = None;
-                self.wait(request, self.now);
+                self.wait(request);
             }
         }
     }
 
-    fn wait(&mut self, request: RequestKind, not_before: Duration) {
-        self.waiting = Some(Waiting { request, not_before });
+    /// Requests of one kind that wait get one checkpoint together, but each savepoint goes where its request says.
+    fn wait(&mut self, Request { id, kind }: Request) {
+        let together = |waiting: &&mut Waiting| waiting.kind == kind && !CheckpointKind::from(kind).is_savepoint();
+        if let Some(waiting) = self.waiting.iter_mut().find(together) {
+            return waiting.requests.push(id);
+        }
+        let mut requests = vec![id];
+        if kind == RequestKind::Final {
+            let waiting = std::mem::take(&mut self.waiting).into_iter();
+            let (manual, others): (VecDeque<_>, _) = waiting.partition(|waiting| waiting.kind == RequestKind::Manual);
+            self.waiting = others;
+            requests.extend(manual.into_iter().flat_map(|waiting| waiting.requests));
+        }
+        self.waiting.push_back(Waiting { kind, requests, not_before: self.now });
+    }
+
+    /// The last checkpoint is asked for again: it is on its way, or will be if the savepoint on its way fails.
+    fn join_last(&mut self, request: Request) {
+        match self.pending.values_mut().find(|pending| pending.kind() == CheckpointKind::Final) {
+            Some(pending) => pending.join([request.id]),
+            None => self.wait(request),
+        }
     }
 
     /// The earliest moment a checkpoint may start, and which, if nothing else happens before.
@@ -196,8 +229,9 @@ impl Coordinator {
         if self.stage != Stage::Running || initialising || self.pending.len() >= self.config.concurrency() {
             return None;
         }
-        if let Some(Waiting { request, not_before }) = self.waiting {
-            return Some((not_before, request.into()));
+        let savepoint = self.pending.values().any(|pending| pending.kind().is_savepoint());
+        if let Some(Waiting { kind, not_before, .. }) = self.waiting.front().filter(|_| !savepoint) {
+            return Some((*not_before, (*kind).into()));
         }
         let rested = self.last_end.map_or(Duration::ZERO, |end| end.saturating_add(self.config.min_pause));
         self.periodic_due.map(|due| (due.max(rested), CheckpointKind::Periodic))
@@ -208,14 +242,21 @@ impl Coordinator {
         if at > self.now {
             return;
         }
-        match kind {
-            CheckpointKind::Periodic => self.periodic_due = self.periodic_after_now(),
-            CheckpointKind::Manual | CheckpointKind::Final => self.waiting = None,
-        }
+        let requests = match kind {
+            CheckpointKind::Periodic => {
+                self.periodic_due = self.periodic_after_now();
+                Vec::new()
+            }
+            CheckpointKind::Manual
+            | CheckpointKind::Savepoint
+            | CheckpointKind::Final
+            | CheckpointKind::FinalSavepoint => self.waiting.pop_front().map_or(Vec::new(), |waiting| waiting.requests),
+        };
         let id = self.next_id;
         self.next_id = id.next();
-        self.pending.insert(id, Pending::start(id, kind, &self.tasks, self.now));
-        self.commands.push(Command::Locate { id });
+        let savepoint = requests.last().copied().filter(|_| kind.is_savepoint());
+        self.pending.insert(id, Pending::start(id, kind, requests, &self.tasks, self.now));
+        self.commands.push(Command::Locate { id, savepoint });
     }
 
     /// Keeps to the grid of the interval, so that a late tick does not shift all later ones; starts it anew if a whole
@@ -277,7 +318,8 @@ impl Coordinator {
     /// What came after checkpoint `id` was aborted, or subsumed, has been written after its folder was deleted.
     fn discard_leftovers(&mut self, id: CheckpointId) {
         let ours = (self.first_id..self.next_id).contains(&id);
-        if ours && !self.pending.contains_key(&id) && !self.retention.keeps(id) {
+        let kept = self.pending.contains_key(&id) || self.retention.keeps(id) || self.savepoints.contains(&id);
+        if ours && !kept {
             self.commands.push(Command::Discard { id });
         }
     }
@@ -314,17 +356,30 @@ impl Coordinator {
     }
 
     fn publish_succeeded(&mut self, id: CheckpointId) {
-        let Some(completed) = self.take_publishing(id) else { return };
-        self.consecutive_failures = 0;
-        if completed.kind() == CheckpointKind::Final {
+        let Some(mut completed) = self.take_publishing(id) else { return };
+        let kind = completed.kind();
+        if kind.is_final() {
             self.last = LastCheckpoint::Completed;
+            // Asked for again meanwhile: it is answered by this one.
+            completed.join(std::mem::take(&mut self.waiting).into_iter().flat_map(|waiting| waiting.requests));
+        }
+        let report = Command::Report(completed.report(Outcome::Completed, self.now));
+        if kind == CheckpointKind::Savepoint {
+            self.savepoints.insert(id);
+            return self.commands.push(report);
         }
         self.commands.push(Command::NotifyComplete { id });
-        self.commands.push(Command::Report(completed.report(Outcome::Completed, self.now)));
-        let older: Vec<CheckpointId> = self.pending.range(..id).map(|(id, _)| *id).collect();
+        self.commands.push(report);
+        let is_older = |pending: &&Pending| pending.id() < id && !pending.kind().is_savepoint();
+        let older: Vec<CheckpointId> = self.pending.values().filter(is_older).map(Pending::id).collect();
         for older in older {
             self.abort(older, FailureReason::Subsumed { by: id });
         }
+        if kind.is_savepoint() {
+            self.savepoints.insert(id);
+            return;
+        }
+        self.consecutive_failures = 0;
         let released = self.retention.complete(completed.completed());
         self.commands.extend(released.checkpoints.into_iter().map(|id| Command::Discard { id }));
         if !released.shared_files.is_empty() {
@@ -339,36 +394,59 @@ impl Coordinator {
             }
             return;
         }
-        let Some(doubtful) = self.take_publishing(id) else { return };
-        self.retention.doubt(doubtful.completed());
+        let Some(mut doubtful) = self.take_publishing(id) else { return };
+        if doubtful.kind().is_savepoint() {
+            self.savepoints.insert(id);
+        } else {
+            self.retention.doubt(doubtful.completed());
+        }
         let why = format!("its metadata may not have been written: {error}");
+        let again = self.requests_of_retry(&mut doubtful, true);
         self.commands.push(Command::Report(doubtful.report(Outcome::InDoubt { error }, self.now)));
-        self.count_failure(&doubtful, &why);
+        self.go_on_after(&doubtful, again, Some(why));
     }
 
     fn take_publishing(&mut self, id: CheckpointId) -> Option<Pending> {
         if !self.pending.get(&id)?.is_publishing() {
             return None;
         }
-        self.last_end = Some(self.now);
-        self.pending.remove(&id)
+        self.take(id)
+    }
+
+    fn take(&mut self, id: CheckpointId) -> Option<Pending> {
+        let ended = self.pending.remove(&id)?;
+        if !ended.kind().is_savepoint() {
+            self.last_end = Some(self.now);
+        }
+        Some(ended)
     }
 
     /// Ends a pending checkpoint that certainly does not exist.
     fn abort(&mut self, id: CheckpointId, reason: FailureReason) {
-        let Some(aborted) = self.pending.remove(&id) else { return };
-        self.last_end = Some(self.now);
+        let Some(mut aborted) = self.take(id) else { return };
         if aborted.was_triggered() {
             self.commands.push(Command::NotifyAborted { id, reason: reason.clone() });
         }
         self.commands.push(Command::Discard { id });
-        self.commands.push(Command::Report(aborted.report(Outcome::Failed(reason.clone()), self.now)));
-        if reason.counts() {
-            self.count_failure(&aborted, &reason.to_string());
-        }
+        let why = reason.counts().then(|| reason.to_string());
+        let again = self.requests_of_retry(&mut aborted, why.is_some());
+        self.commands.push(Command::Report(aborted.report(Outcome::Failed(reason), self.now)));
+        self.go_on_after(&aborted, again, why);
     }
 
-    fn count_failure(&mut self, failed: &Pending, why: &str) {
+    /// The requests for which a checkpoint that failed is tried again: they are not answered by it.
+    fn requests_of_retry(&self, failed: &mut Pending, counts: bool) -> Vec<RequestId> {
+        let is_tolerated = self.consecutive_failures < self.config.tolerable_failures;
+        let again = failed.kind() == CheckpointKind::Final && self.stage != Stage::Stopped && counts && is_tolerated;
+        if again { failed.take_requests() } else { Vec::new() }
+    }
+
+    /// What follows from a failure; `why` says what counts, and `again` who waits for another try.
+    fn go_on_after(&mut self, failed: &Pending, again: Vec<RequestId>, why: Option<String>) {
+        if failed.kind().is_savepoint() {
+            return self.go_on_after_savepoint(failed.kind());
+        }
+        let Some(why) = why else { return };
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         if self.stage == Stage::Stopped {
             return;
@@ -383,8 +461,17 @@ impl Coordinator {
             self.commands.push(Command::FailJob { error: Error::new(ErrorKind::Checkpoint, message) });
             self.stop();
         } else if failed.kind() == CheckpointKind::Final {
-            let pause = FINAL_RETRY_PAUSE.max(self.config.min_pause);
-            self.wait(RequestKind::Final, self.now.saturating_add(pause));
+            let not_before = self.now.saturating_add(FINAL_RETRY_PAUSE.max(self.config.min_pause));
+            self.waiting.push_back(Waiting { kind: RequestKind::Final, requests: again, not_before });
+        }
+    }
+
+    /// A savepoint that failed changes nothing; the last one leaves the job as if nobody had asked for it.
+    fn go_on_after_savepoint(&mut self, kind: CheckpointKind) {
+        let still_wanted = self.waiting.iter().any(|waiting| waiting.kind == RequestKind::Final);
+        if kind.is_final() && self.stage != Stage::Stopped && !still_wanted {
+            self.last = LastCheckpoint::NotRequested;
+            self.resume_periodic();
         }
     }
 
@@ -392,8 +479,9 @@ impl Coordinator {
     fn stop(&mut self) {
         self.stage = Stage::Stopped;
         self.periodic_due = None;
-        if let Some(Waiting { request, .. }) = self.waiting.take() {
-            self.commands.push(Command::Refuse { request, why: "the attempt has ended" });
+        for Waiting { kind, requests, .. } in std::mem::take(&mut self.waiting) {
+            let refuse = |id| Command::Refuse { request: Request { id, kind }, why: "the attempt has ended" };
+            self.commands.extend(requests.into_iter().map(refuse));
         }
         let undecided: Vec<CheckpointId> =
             self.pending.values().filter(|pending| !pending.is_publishing()).map(Pending::id).collect();

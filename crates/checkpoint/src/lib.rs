@@ -42,7 +42,9 @@ pub use metadata::{
     SnapshotKind, StoreSnapshot, TaskSnapshot,
 };
 pub use plan::{JobPlan, OperatorPlan};
-pub use protocol::{CheckpointKind, CheckpointReport, Command, Event, FailureReason, Outcome, RequestKind};
+pub use protocol::{
+    CheckpointKind, CheckpointReport, Command, Event, FailureReason, Outcome, Request, RequestId, RequestKind,
+};
 pub use recovery::{Candidate, Choice};
 pub use restart::{Decision, Failure, RestartStrategy, Restarts};
 pub use retention::CompletedCheckpoint;

@@ -11,7 +11,7 @@ use highwater_core::{CheckpointId, SubtaskIndex, TaskId};
 use crate::config::CheckpointingMode;
 use crate::metadata::{FileDigest, Metadata, OperatorSnapshot, SnapshotKind, TaskSnapshot};
 use crate::plan::{JobPlan, OperatorPlan};
-use crate::protocol::{CheckpointKind, CheckpointReport, Outcome};
+use crate::protocol::{CheckpointKind, CheckpointReport, Outcome, RequestId};
 use crate::retention::CompletedCheckpoint;
 use crate::times::{Phase, PhaseClock};
 
@@ -19,6 +19,7 @@ use crate::times::{Phase, PhaseClock};
 pub(crate) struct Pending {
     id: CheckpointId,
     kind: CheckpointKind,
+    requests: Vec<RequestId>,
     clock: PhaseClock,
     created_unix_ms: i64,
     unprepared: BTreeSet<TaskId>,
@@ -31,10 +32,18 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn start(id: CheckpointId, kind: CheckpointKind, tasks: &BTreeSet<TaskId>, now: Duration) -> Self {
+    /// A checkpoint that answers `requests`.
+    pub(crate) fn start(
+        id: CheckpointId,
+        kind: CheckpointKind,
+        requests: Vec<RequestId>,
+        tasks: &BTreeSet<TaskId>,
+        now: Duration,
+    ) -> Self {
         Pending {
             id,
             kind,
+            requests,
             clock: PhaseClock::start(now),
             created_unix_ms: 0,
             unprepared: tasks.clone(),
@@ -53,6 +62,16 @@ impl Pending {
 
     pub(crate) fn kind(&self) -> CheckpointKind {
         self.kind
+    }
+
+    /// Takes the requests that it was to answer.
+    pub(crate) fn take_requests(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// It answers these requests too.
+    pub(crate) fn join(&mut self, requests: impl IntoIterator<Item = RequestId>) {
+        self.requests.extend(requests);
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -140,7 +159,7 @@ impl Pending {
         let metadata = Metadata {
             job: plan.job().clone(),
             id: self.id,
-            kind: SnapshotKind::Checkpoint,
+            kind: if self.kind.is_savepoint() { SnapshotKind::Savepoint } else { SnapshotKind::Checkpoint },
             created_unix_ms: self.created_unix_ms,
             mode,
             operators: plan.operators().iter().map(|operator| operator_snapshot(operator, &mut snapshots)).collect(),
@@ -168,6 +187,7 @@ impl Pending {
             bytes: self.bytes,
             acknowledged: self.tasks - self.unacknowledged.len(),
             tasks: self.tasks,
+            requests: self.requests.clone(),
         }
     }
 }

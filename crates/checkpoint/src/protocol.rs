@@ -12,14 +12,32 @@ use highwater_core::{CheckpointId, Error, TaskId};
 use crate::metadata::{FileDigest, Metadata, TaskSnapshot};
 use crate::times::CheckpointTimes;
 
-/// What a user or the end of a job can ask for.
+/// Names a request, so that whoever made it can be told what came of it. The driver gives each a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Somebody asks for a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Its name, which comes back in the [report](CheckpointReport::requests) of what answers it.
+    pub id: RequestId,
+    /// What is asked for.
+    pub kind: RequestKind,
+}
+
+/// What a user or the end of a job can ask for. All of it goes regardless of interval and minimum pause, one after the other in
+/// the order of the requests; while a savepoint is under way, other requests wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
-    /// One checkpoint now, regardless of interval and minimum pause. Requests that wait together get one checkpoint.
+    /// One checkpoint now. Requests that wait together get one checkpoint.
     Manual,
-    /// The last checkpoint, at the end of input or a stop: waits for its turn, regardless of interval and minimum pause. No
-    /// periodic checkpoint starts from now on, and none at all once it has completed. Stands in for a waiting manual one.
+    /// A savepoint, each request one of its own.
+    Savepoint,
+    /// The last checkpoint, at the end of input or a stop. No periodic checkpoint starts from now on, and none at all once it has
+    /// completed. Stands in for a waiting manual one. If it fails it is tried again, as often as failures are tolerated.
     Final,
+    /// The same, as a savepoint. If it fails the job goes on as before, unless the last checkpoint is asked for too.
+    FinalSavepoint,
 }
 
 /// Why a checkpoint was started.
@@ -29,15 +47,39 @@ pub enum CheckpointKind {
     Periodic,
     /// [`RequestKind::Manual`].
     Manual,
+    /// [`RequestKind::Savepoint`]: the job goes on after it, and commits nothing for it.
+    Savepoint,
     /// [`RequestKind::Final`]: when it completes, the job is done.
     Final,
+    /// [`RequestKind::FinalSavepoint`]: when it completes, the job is done.
+    FinalSavepoint,
+}
+
+impl CheckpointKind {
+    /// Whether it is for its user: complete in a folder of its own, and never deleted once it exists.
+    pub fn is_savepoint(self) -> bool {
+        match self {
+            CheckpointKind::Savepoint | CheckpointKind::FinalSavepoint => true,
+            CheckpointKind::Periodic | CheckpointKind::Manual | CheckpointKind::Final => false,
+        }
+    }
+
+    /// Whether the job is done when it completes.
+    pub fn is_final(self) -> bool {
+        match self {
+            CheckpointKind::Final | CheckpointKind::FinalSavepoint => true,
+            CheckpointKind::Periodic | CheckpointKind::Manual | CheckpointKind::Savepoint => false,
+        }
+    }
 }
 
 impl From<RequestKind> for CheckpointKind {
     fn from(request: RequestKind) -> Self {
         match request {
             RequestKind::Manual => CheckpointKind::Manual,
+            RequestKind::Savepoint => CheckpointKind::Savepoint,
             RequestKind::Final => CheckpointKind::Final,
+            RequestKind::FinalSavepoint => CheckpointKind::FinalSavepoint,
         }
     }
 }
@@ -50,7 +92,7 @@ pub enum Event {
     /// Time has passed, see [`Coordinator::next_wake`](crate::Coordinator::next_wake).
     Tick,
     /// Someone asks for a checkpoint.
-    Request(RequestKind),
+    Request(Request),
     /// The location of the checkpoint is fixed, and tasks may write to it.
     Located {
         /// Which checkpoint.
@@ -119,6 +161,8 @@ pub enum Command {
     Locate {
         /// Which checkpoint.
         id: CheckpointId,
+        /// For a savepoint the request, which says where it goes.
+        savepoint: Option<RequestId>,
     },
     /// Raise the target epoch past `id`.
     Trigger {
@@ -144,7 +188,7 @@ pub enum Command {
         /// Why.
         reason: FailureReason,
     },
-    /// Delete the checkpoint's folder, which may be gone already or never have been.
+    /// Delete the folder of the checkpoint or savepoint, which may be gone already or never have been.
     Discard {
         /// Which checkpoint.
         id: CheckpointId,
@@ -159,7 +203,7 @@ pub enum Command {
     /// Tell whoever asked that there will be no such checkpoint.
     Refuse {
         /// What was asked for.
-        request: RequestKind,
+        request: Request,
         /// Why not, for people.
         why: &'static str,
     },
@@ -187,6 +231,8 @@ pub struct CheckpointReport {
     pub acknowledged: usize,
     /// How many tasks had to.
     pub tasks: usize,
+    /// The requests that this answers: none if it is tried again for them.
+    pub requests: Vec<RequestId>,
 }
 
 /// How a checkpoint ended.
@@ -196,8 +242,8 @@ pub enum Outcome {
     Completed,
     /// It does not exist, and its folder was discarded.
     Failed(FailureReason),
-    /// It may or may not exist (I3). Its folder is kept until as many newer checkpoints have completed as are retained;
-    /// tasks are told neither that it completed nor that it was aborted. Counts as a failure.
+    /// It may or may not exist (I3). Its folder is kept until as many newer checkpoints have completed as are retained, that of a
+    /// savepoint for ever; tasks are told neither that it completed nor that it was aborted. Counts as a failure.
     InDoubt {
         /// What the storage said.
         error: String,
@@ -246,7 +292,7 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
-    /// Whether this counts against the number of tolerable failures. Only what says something is wrong with taking
+    /// Whether this counts against the number of tolerable failures, unless it is that of a savepoint. Only what says something is wrong with taking
     /// checkpoints does: neither being overtaken nor the end of the attempt.
     pub fn counts(&self) -> bool {
         match self {

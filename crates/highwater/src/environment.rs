@@ -8,16 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_checkpoint::{CheckpointConfig, CheckpointReport, RestartStrategy};
+use highwater_control::RunDir;
 use highwater_core::{Clock, Error, JobName, MaxParallelism, Result, SystemClock};
 use highwater_runtime::source::Source;
 use highwater_runtime::{
-    Graph, JobConfig, JobDescription, JobEnd, JobStatus, StartFrom, StopHandle, WatermarkStrategy, describe, execute,
+    ClaimMode, Graph, JobClient, JobConfig, JobDescription, JobEnd, JobStatus, StartFrom, StopHandle,
+    WatermarkStrategy, describe, execute,
 };
 use highwater_state::Data;
 use highwater_storage::{CheckpointStorage, LocalCopies, open_uri};
 
 use crate::backend::{FsStateBackend, MemoryStateBackend, StateBackend};
 use crate::connectors::{CollectionSource, FileSource, SocketSource};
+use crate::control::ControlSocket;
 use crate::progress::Progress;
 use crate::settings::{JobArgs, Settings};
 use crate::stream::DataStream;
@@ -41,9 +44,10 @@ pub struct StreamExecutionEnvironment {
     cancellation_timeout: Cell<Duration>,
     clock: RefCell<Arc<dyn Clock>>,
     stop: StopHandle,
-    status: Arc<JobStatus>,
+    client: JobClient,
     signals: Cell<bool>,
     progress: Cell<bool>,
+    control: Cell<bool>,
 }
 
 impl Default for StreamExecutionEnvironment {
@@ -77,7 +81,7 @@ impl StreamExecutionEnvironment {
         let args = <Job as clap::Parser>::parse().job;
         logging::init(args.resolve()?.log_format);
         let env = Self { args: Some(args), ..Self::new() };
-        env.show_progress(true);
+        env.show_progress(true).control_socket(true);
         Ok(env)
     }
 
@@ -93,9 +97,10 @@ impl StreamExecutionEnvironment {
             cancellation_timeout: Cell::new(CANCELLATION_TIMEOUT),
             clock: RefCell::new(Arc::new(SystemClock::new())),
             stop: StopHandle::default(),
-            status: Arc::default(),
+            client: JobClient::default(),
             signals: Cell::new(true),
             progress: Cell::new(false),
+            control: Cell::new(false),
         }
     }
 
@@ -174,6 +179,25 @@ impl StreamExecutionEnvironment {
         self
     }
 
+    /// Sets whether the snapshot of [`StartFrom::Path`] is left alone, which is the default, or the job's to delete once it has a
+    /// checkpoint of its own.
+    pub fn set_claim_mode(&self, mode: ClaimMode) -> &Self {
+        self.settings.borrow_mut().claim_mode = mode;
+        self
+    }
+
+    /// Whether restored state of operators that the program does not have is dropped. By default the job does not start then.
+    pub fn allow_non_restored_state(&self, on: bool) -> &Self {
+        self.settings.borrow_mut().allow_non_restored_state = on;
+        self
+    }
+
+    /// Sets where savepoints go whose request does not say: a path or URI.
+    pub fn set_savepoint_dir(&self, uri: impl Into<String>) -> &Self {
+        self.settings.borrow_mut().savepoint_dir = Some(uri.into());
+        self
+    }
+
     /// Whether Ctrl-C and SIGTERM ask the job to stop with a last checkpoint (a second one ends it at once). On by default.
     pub fn stop_on_signals(&self, on: bool) -> &Self {
         self.signals.set(on);
@@ -186,14 +210,28 @@ impl StreamExecutionEnvironment {
         self
     }
 
+    /// Whether the job listens on a socket in its user's run directory, through which the `highwater` command, or any other program
+    /// of the user, asks it for savepoints and stops. It does if the settings name a run directory, or if the environment is
+    /// [from the command line](Self::from_args).
+    pub fn control_socket(&self, on: bool) -> &Self {
+        self.control.set(on);
+        self
+    }
+
     /// A handle to stop the job from another thread.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
 
+    /// A client of the job, to ask it for savepoints from another thread while it runs. In a job of several processes, process 0
+    /// answers.
+    pub fn client(&self) -> JobClient {
+        self.client.clone()
+    }
+
     /// The job's numbers, to look at from another thread while it runs.
     pub fn status(&self) -> Arc<JobStatus> {
-        Arc::clone(&self.status)
+        Arc::clone(self.client.status())
     }
 
     /// A stream of the records of `source`.
@@ -241,10 +279,11 @@ impl StreamExecutionEnvironment {
         let clock = Arc::clone(&config.clock);
         let graph = std::mem::take(&mut *self.graph.borrow_mut());
         let _signals = self.signals.get().then(|| signals::stop(&self.stop)).transpose()?;
-        let _progress = self.progress.get().then(|| Progress::start(&self.status, &clock)).flatten();
+        let _progress = self.progress.get().then(|| Progress::start(self.client.status(), &clock)).flatten();
+        let _control = self.open_control(&config)?;
         let began = clock.monotonic();
         let end = execute(graph, config)?;
-        let numbers = self.status.snapshot();
+        let numbers = self.client.status().snapshot();
         Ok(JobResult {
             end,
             duration: clock.monotonic().saturating_sub(began),
@@ -269,6 +308,23 @@ impl StreamExecutionEnvironment {
         describe(graph, job_name(&settings, name)?, settings.max_parallelism)
     }
 
+    /// Listens for requests, if that is wanted and this process is the one that answers.
+    fn open_control(&self, config: &JobConfig) -> Result<Option<ControlSocket>> {
+        let run_dir = self.settings()?.run_dir;
+        if config.process > 0 || !(self.control.get() || run_dir.is_some()) {
+            return Ok(None);
+        }
+        let dir = RunDir::at(run_dir.as_deref());
+        match ControlSocket::open(&dir, &config.name, &self.client) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if run_dir.is_some() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the job runs without a control socket, so it cannot be asked for savepoints");
+                Ok(None)
+            }
+        }
+    }
+
     fn job_config(&self, name: &str) -> Result<JobConfig> {
         let settings = self.settings()?;
         let start_from = match (settings.fresh, &settings.restore) {
@@ -288,14 +344,17 @@ impl StreamExecutionEnvironment {
             restart: settings.restart_strategy(),
             storage: self.storage(&settings)?,
             checkpoints: settings.checkpoint,
+            savepoint_dir: settings.savepoint_dir,
             start_from,
+            claim_mode: settings.claim_mode,
+            allow_non_restored_state: settings.allow_non_restored_state,
             process: settings.process.0,
             hosts: settings.hosts,
             memory_budget: settings.memory_budget,
             cancellation_timeout: self.cancellation_timeout.get(),
             clock: Arc::clone(&self.clock.borrow()),
             stop: self.stop.clone(),
-            status: Arc::clone(&self.status),
+            client: self.client.clone(),
         })
     }
 

@@ -54,6 +54,7 @@
 pub mod backend;
 pub mod connected;
 pub mod connectors;
+mod control;
 pub mod environment;
 pub mod logging;
 mod progress;
@@ -70,12 +71,12 @@ pub use highwater_checkpoint::{
 pub use highwater_checkpoint::{Outcome as CheckpointOutcome, RestartStrategy};
 pub use highwater_core::{BoxError, Error, ErrorKind, Result};
 pub use highwater_runtime::{
-    BroadcastProcessFunction, Collector, Context, JobEnd, JobStatus, KeyedBroadcastContext,
+    BroadcastProcessFunction, ClaimMode, Collector, Context, JobClient, JobEnd, JobStatus, KeyedBroadcastContext,
     KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedProcessFunction, OpenContext, OutputTag,
     ProcessContext, ProcessFunction, Record, StartFrom, StopHandle, TimeDomain, Timer, UserResult, WatermarkStrategy,
 };
 pub use highwater_runtime::{JobDescription, OperatorDescription, OperatorStateDescription};
-pub use highwater_runtime::{sink, source};
+pub use highwater_runtime::{client, sink, source, status};
 pub use highwater_state as state;
 pub use settings::{JobArgs, Settings};
 pub use stream::{DataStream, DataStreamSink, KeyedStream};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use highwater_core::Clock;
 use highwater_runtime::JobStatus;
-use highwater_runtime::status::Snapshot;
+use highwater_runtime::status::{JobPhase, Snapshot};
 
 /// How often the line is drawn anew.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -72,7 +72,10 @@ impl Rate {
 }
 
 fn line(numbers: &Snapshot, per_second: f64) -> String {
-    let state = if numbers.running { "" } else { "starting, " };
+    let state = match numbers.phase {
+        JobPhase::Running => String::new(),
+        phase => format!("{phase}, "),
+    };
     let checkpoint = numbers.last_completed.as_ref().map_or("no checkpoint yet".to_string(), |last| {
         format!("checkpoint {} ({} ms, {} bytes)", last.id, last.times.total().as_millis(), last.bytes)
     });
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_line_says_what_there_is() {
-        let numbers = Snapshot { records: 7, attempts: 2, running: true, ..Snapshot::default() };
+        let numbers = Snapshot { records: 7, attempts: 2, phase: JobPhase::Running, ..Snapshot::default() };
         assert_eq!(line(&numbers, 3.4), "7 records, 3 records/s, no checkpoint yet, attempt 2");
     }
 }

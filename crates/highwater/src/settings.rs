@@ -48,6 +48,7 @@ use std::num::NonZeroUsize;
 
 use highwater_checkpoint::{CheckpointConfig, RestartStrategy};
 use highwater_core::{Error, JobName, MaxParallelism, ProcessIndex, Result};
+use highwater_runtime::ClaimMode;
 
 pub use args::JobArgs;
 use key::Key;
@@ -73,12 +74,20 @@ pub struct Settings {
     pub local_recovery_dir: Option<String>,
     /// When checkpoints are taken, and what is tolerated.
     pub checkpoint: CheckpointConfig,
+    /// Path or URI of where savepoints go whose request does not say.
+    pub savepoint_dir: Option<String>,
     /// Whether and when the job runs again after a failure; `None` leaves it to [`RestartStrategy::default_for`].
     pub restart_strategy: Option<RestartStrategy>,
     /// Start without state although the checkpoint directory holds a checkpoint.
     pub fresh: bool,
     /// Path or URI of the snapshot to start from, instead of the newest checkpoint.
     pub restore: Option<String>,
+    /// Whether the snapshot to start from is the job's to delete.
+    pub claim_mode: ClaimMode,
+    /// Drop restored state of operators that the program does not have.
+    pub allow_non_restored_state: bool,
+    /// Directory of the [control socket](crate::StreamExecutionEnvironment::control_socket); `None` stands for the user's own.
+    pub run_dir: Option<String>,
     /// How many bytes of memory a process may take before the job fails with an error that says so, rather than the system ends
     /// the process; `None` for no bound. By default nine tenths of what the machine or its container has.
     pub memory_budget: Option<u64>,
@@ -110,9 +119,13 @@ impl Default for Settings {
             checkpoint_dir: None,
             local_recovery_dir: None,
             checkpoint: CheckpointConfig::default(),
+            savepoint_dir: None,
             restart_strategy: None,
             fresh: false,
             restore: None,
+            claim_mode: ClaimMode::default(),
+            allow_non_restored_state: false,
+            run_dir: None,
             memory_budget: highwater_runtime::default_memory_budget(),
             log_format: LogFormat::default(),
             describe: false,
@@ -138,10 +151,18 @@ impl Settings {
             checkpoint_dir: sources.parse(Key::CheckpointDir, defaults.checkpoint_dir, value::location)?,
             local_recovery_dir: sources.parse(Key::LocalRecoveryDir, defaults.local_recovery_dir, value::location)?,
             checkpoint: Self::merge_checkpoint(sources, defaults.checkpoint)?,
+            savepoint_dir: sources.parse(Key::SavepointDir, defaults.savepoint_dir, value::location)?,
             restart_strategy: sources
                 .parse(Key::RestartStrategy, defaults.restart_strategy, |text| restart::parse(text).map(Some))?,
             fresh: sources.parse(Key::Fresh, defaults.fresh, value::switch)?,
             restore: sources.parse(Key::Restore, defaults.restore, value::location)?,
+            claim_mode: sources.parse(Key::ClaimMode, defaults.claim_mode, value::claim_mode)?,
+            allow_non_restored_state: sources.parse(
+                Key::AllowNonRestoredState,
+                defaults.allow_non_restored_state,
+                value::switch,
+            )?,
+            run_dir: sources.parse(Key::RunDir, defaults.run_dir, value::location)?,
             memory_budget: sources.parse(Key::MemoryBudget, defaults.memory_budget, value::memory_budget)?,
             log_format: sources.parse(Key::LogFormat, defaults.log_format, value::log_format)?,
             describe: defaults.describe,

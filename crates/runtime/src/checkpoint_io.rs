@@ -1,21 +1,30 @@
 //! What the coordinator commands and only storage can do, on a thread of its own: the driver never waits for a disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use highwater_checkpoint::{Event, Metadata};
-use highwater_core::{CheckpointId, Clock, Error, Result};
-use highwater_storage::{JobStore, Outcome};
+use highwater_checkpoint::{Event, Metadata, SnapshotKind};
+use highwater_core::{CheckpointId, Clock, Error, JobName, Result};
+use highwater_storage::layout::savepoint_name;
+use highwater_storage::{JobStore, Outcome, SnapshotDir};
 
 use crate::control::Signal;
+use crate::savepoint::{SavepointLocation, open_target};
 
 /// One piece of work, done in the order given.
 pub(crate) enum Work {
     Locate(CheckpointId),
+    /// Creates the folder of a savepoint in the storage `target`.
+    LocateSavepoint {
+        id: CheckpointId,
+        target: String,
+    },
     Publish(Box<Metadata>),
     Discard(CheckpointId),
+    /// Deletes the snapshot that was restored.
+    DiscardClaimed(SnapshotDir),
     /// Deletes shared files that no checkpoint refers to.
     DeleteShared(Vec<String>),
     /// Deletes every shared file that a checkpoint before this one wrote and to which none refers.
@@ -35,16 +44,16 @@ impl CheckpointIo {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn start(store: Arc<JobStore>, clock: Arc<dyn Clock>, signals: Sender<Signal>) -> Result<Self> {
+    pub fn start(job: JobName, store: Arc<JobStore>, clock: Arc<dyn Clock>, signals: Sender<Signal>) -> Result<Self> {
         let (work, todo) = channel::<Work>();
         let thread = std::thread::Builder::new()
             .name("highwater-checkpoints".into())
             .spawn(move || {
-                let mut io = Io { store, clock, undiscarded: false };
+                let savepoints = BTreeMap::new();
+                let mut io = Io { job, store, clock, signals, savepoints, pins: Vec::new(), undiscarded: false };
                 for work in todo {
                     if let Some(event) = io.carry_out(work) {
-                        // The driver may have ended the attempt meanwhile.
-                        let _ = signals.send(Signal::Storage(event));
+                        io.tell(Signal::Storage(event));
                     }
                 }
             })
@@ -72,8 +81,14 @@ impl Drop for CheckpointIo {
 }
 
 struct Io {
+    job: JobName,
     store: Arc<JobStore>,
     clock: Arc<dyn Clock>,
+    signals: Sender<Signal>,
+    /// The folders of the savepoints of this attempt.
+    savepoints: BTreeMap<CheckpointId, SnapshotDir>,
+    /// Folders of checkpoints that hold nothing but the ids of savepoints.
+    pins: Vec<CheckpointId>,
     /// Whether a checkpoint that should be gone may still be there.
     undiscarded: bool,
 }
@@ -85,22 +100,19 @@ impl Io {
                 Ok(()) => Event::Located { id, created_unix_ms: self.clock.unix_ms() },
                 Err(error) => Event::LocateFailed { id, error: error.to_string() },
             }),
-            Work::Publish(metadata) => {
-                let id = metadata.id;
-                Some(match self.store.publish_metadata(id, &metadata.encode()) {
-                    Ok(()) => Event::Published { id },
-                    Err(error) => Event::PublishFailed {
-                        id,
-                        may_have_happened: error.outcome() == Outcome::MayHaveHappened,
-                        error: error.to_string(),
-                    },
-                })
-            }
+            Work::LocateSavepoint { id, target } => Some(self.locate_savepoint(id, &target)),
+            Work::Publish(metadata) => Some(self.publish(&metadata)),
             Work::Discard(id) => {
-                if let Err(error) = self.store.discard(id) {
-                    // Left over files cost space and nothing else; the next start tries again.
-                    tracing::warn!(checkpoint = %id, %error, "cannot discard the checkpoint");
-                    self.undiscarded = true;
+                self.discard(id);
+                None
+            }
+            Work::DiscardClaimed(snapshot) => {
+                let path = snapshot.path();
+                match snapshot.discard() {
+                    Ok(()) => {
+                        tracing::info!(path, "the claimed snapshot is deleted: the job has a checkpoint of its own")
+                    }
+                    Err(error) => tracing::warn!(path, %error, "cannot delete the claimed snapshot: remove it by hand"),
                 }
                 None
             }
@@ -117,6 +129,75 @@ impl Io {
                 }
                 None
             }
+        }
+    }
+
+    fn tell(&self, signal: Signal) {
+        // The driver may have ended the attempt meanwhile.
+        let _ = self.signals.send(signal);
+    }
+
+    fn locate_savepoint(&mut self, id: CheckpointId, target: &str) -> Event {
+        let created_unix_ms = self.clock.unix_ms();
+        let mut create = || {
+            // The folder in the job's own storage is what remembers the id.
+            self.store.locate(id)?;
+            self.pins.push(id);
+            let storage = open_target(target, self.store.storage())
+                .map_err(|error| error.context(format!("{target} cannot take a savepoint")))?;
+            let folder = savepoint_name(&self.job, id, created_unix_ms);
+            let location = SavepointLocation { storage: storage.uri(), folder };
+            let dir = SnapshotDir::new(storage, location.folder.as_str());
+            self.savepoints.insert(id, dir.clone());
+            dir.create()?;
+            Ok(location)
+        };
+        match create() {
+            Ok(location) => {
+                self.tell(Signal::SavepointLocated { id, location });
+                Event::Located { id, created_unix_ms }
+            }
+            Err::<_, Error>(error) => Event::LocateFailed { id, error: error.to_string() },
+        }
+    }
+
+    fn publish(&mut self, metadata: &Metadata) -> Event {
+        let (id, bytes) = (metadata.id, metadata.encode());
+        let published = match self.savepoints.get(&id) {
+            Some(savepoint) => savepoint.publish_metadata(&bytes),
+            None => self.store.publish_metadata(id, &bytes),
+        };
+        match published {
+            Ok(()) => {
+                if metadata.kind == SnapshotKind::Checkpoint {
+                    // Its own id is higher than these.
+                    let (older, pins) = std::mem::take(&mut self.pins).into_iter().partition(|pin| *pin < id);
+                    self.pins = pins;
+                    Vec::into_iter(older).for_each(|pin| self.discard_checkpoint(pin));
+                }
+                Event::Published { id }
+            }
+            Err(error) => Event::PublishFailed {
+                id,
+                may_have_happened: error.outcome() == Outcome::MayHaveHappened,
+                error: error.to_string(),
+            },
+        }
+    }
+
+    fn discard(&mut self, id: CheckpointId) {
+        let Some(savepoint) = self.savepoints.get(&id) else { return self.discard_checkpoint(id) };
+        if let Err(error) = savepoint.discard() {
+            let path = savepoint.path();
+            tracing::warn!(path, %error, "cannot remove what is left of a savepoint that failed: remove it by hand");
+        }
+    }
+
+    fn discard_checkpoint(&mut self, id: CheckpointId) {
+        if let Err(error) = self.store.discard(id) {
+            // Left over files cost space and nothing else; the next start tries again.
+            tracing::warn!(checkpoint = %id, %error, "cannot discard the checkpoint");
+            self.undiscarded = true;
         }
     }
 

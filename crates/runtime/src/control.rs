@@ -4,7 +4,7 @@
 //! is scheduled, and the driver wakes the tasks after it has changed one. A task tells the driver through [`TaskEvent`]s.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -16,6 +16,7 @@ use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
 use timely::scheduling::SyncActivator;
 
 use crate::restore::StateTimes;
+use crate::savepoint::SavepointLocation;
 
 /// What tasks and workers tell the driver.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -104,8 +105,31 @@ pub(crate) enum Signal {
     Order(crate::wire::Order),
     /// Someone asks to stop.
     Stop,
+    /// Someone asks for something and waits for answers.
+    Request { request: crate::client::JobRequest, reply: Sender<crate::client::Answer> },
+    /// The folder of a savepoint has been created.
+    SavepointLocated { id: CheckpointId, location: SavepointLocation },
     /// The connection to a process was lost.
     Lost(Error),
+}
+
+/// A checkpoint is triggered.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Trigger {
+    pub id: CheckpointId,
+    /// Set if sources emit nothing after it.
+    pub last: Option<Ending>,
+    /// Where it goes, if it is a savepoint.
+    pub savepoint: Option<SavepointLocation>,
+}
+
+/// What the last checkpoint leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Ending {
+    /// Everything as it is, to go on from.
+    Suspend,
+    /// The state after all input: sources raise their watermark to the maximum in its epoch.
+    Drain,
 }
 
 /// No checkpoint is the last one yet.
@@ -120,6 +144,10 @@ pub struct Control {
     completed: AtomicU64,
     /// The checkpoint after which sources emit nothing more.
     last: AtomicU64,
+    /// Whether sources raise their watermark to the maximum before they end that epoch.
+    drain: AtomicBool,
+    /// Where those of the checkpoints go that are savepoints.
+    savepoints: Mutex<BTreeMap<CheckpointId, SavepointLocation>>,
     aborted: Mutex<BTreeSet<CheckpointId>>,
     finish: AtomicBool,
     ended: AtomicBool,
@@ -139,6 +167,8 @@ impl Control {
             epoch: AtomicU64::new(first_epoch.0),
             completed: AtomicU64::new(0),
             last: AtomicU64::new(NO_LAST),
+            drain: AtomicBool::new(false),
+            savepoints: Mutex::default(),
             aborted: Mutex::default(),
             finish: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -162,12 +192,22 @@ impl Control {
 
     // What the driver says.
 
-    /// Checkpoint `id` is triggered: sources end its epoch. With `last` they emit nothing after it.
-    pub fn trigger(&self, id: CheckpointId, last: bool) {
-        if last {
+    /// A checkpoint is triggered: sources end its epoch.
+    pub(crate) fn trigger(&self, Trigger { id, last, savepoint }: &Trigger) {
+        if let Some(ending) = last {
+            self.drain.store(*ending == Ending::Drain, Ordering::Release);
             self.last.store(id.0, Ordering::Release);
         }
+        if let Some(location) = savepoint {
+            lock(&self.savepoints).insert(*id, location.clone());
+        }
         self.epoch.fetch_max(id.0 + 1, Ordering::Release);
+        self.wake();
+    }
+
+    /// The last checkpoint was not the last: sources go on.
+    pub fn resume(&self) {
+        self.last.store(NO_LAST, Ordering::Release);
         self.wake();
     }
 
@@ -218,6 +258,16 @@ impl Control {
     /// Whether `id` is the last checkpoint of the attempt.
     pub fn is_last(&self, id: CheckpointId) -> bool {
         self.last.load(Ordering::Acquire) == id.0
+    }
+
+    /// Whether sources raise their watermark to the maximum before they end the epoch of checkpoint `id`.
+    pub fn is_drained_by(&self, id: CheckpointId) -> bool {
+        self.is_last(id) && self.drain.load(Ordering::Acquire)
+    }
+
+    /// Where checkpoint `id` goes, if it is a savepoint. Whoever sees its barrier sees this.
+    pub(crate) fn savepoint(&self, id: CheckpointId) -> Option<SavepointLocation> {
+        lock(&self.savepoints).get(&id).cloned()
     }
 
     /// Whether a source in `epoch` may emit no more.

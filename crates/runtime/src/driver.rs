@@ -3,6 +3,8 @@
 //! It runs in the process that leads the job. Everything it waits for comes through one channel of [`Signal`]s; everything it says
 //! goes through [`Voice`], to the tasks of its own process and to the other processes alike.
 
+mod requests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -11,12 +13,15 @@ use std::time::Duration;
 use highwater_checkpoint::{
     CheckpointKind, CheckpointReport, Command, Coordinator, Event, FailureReason, Outcome, RequestKind,
 };
-use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
+use highwater_core::{CheckpointId, Clock, Error, Result, TaskId};
+use highwater_storage::{JobStore, SnapshotDir};
 
+pub(crate) use self::requests::Requests;
 use crate::checkpoint_io::{CheckpointIo, Work};
-use crate::control::{Control, Signal, TaskEvent};
+use crate::control::{Control, Ending, Signal, TaskEvent, Trigger};
+use crate::job::stopped_at_once;
 use crate::restore::StateTimes;
-use crate::status::JobStatus;
+use crate::status::{JobPhase, JobStatus};
 use crate::wire::{Order, PeerLink};
 
 /// How an attempt ended.
@@ -49,12 +54,26 @@ impl Voice {
 pub(crate) struct Checkpoints {
     pub coordinator: Coordinator,
     pub io: CheckpointIo,
+    pub store: Arc<JobStore>,
+}
+
+/// A stop that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stopping {
+    /// What it leaves behind.
+    pub ending: Ending,
+    /// Whether the job goes on if it fails: it is to end with a savepoint, and nobody has asked for less.
+    pub only_with_savepoint: bool,
+    /// How often a signal or a stop handle asked for it.
+    pub signals: u32,
 }
 
 /// What earlier attempts have left behind.
 pub(crate) struct Tidy {
     /// Checkpoints of a course that the job does not go on with.
     pub superseded: Vec<CheckpointId>,
+    /// The snapshot that was restored, if it is the job's to delete.
+    pub claimed: Option<SnapshotDir>,
     /// Checkpoints before this one are not of this attempt.
     pub before: CheckpointId,
 }
@@ -65,6 +84,8 @@ pub(crate) struct Driver<'a> {
     pub clock: Arc<dyn Clock>,
     pub checkpoints: Option<Checkpoints>,
     pub status: &'a JobStatus,
+    /// Where savepoints go whose request does not say.
+    pub savepoint_dir: Option<String>,
     /// Sources that have not yet read everything.
     pub sources: BTreeSet<TaskId>,
     /// Workers of the whole job that have not yet said that they are ready.
@@ -78,7 +99,9 @@ pub(crate) struct Driver<'a> {
     /// Whether the streams have been told to end.
     pub finishing: bool,
     /// Whether a stop was asked for.
-    pub stopping: bool,
+    pub stopping: Option<Stopping>,
+    /// Who asked for what, and waits for answers.
+    pub requests: Requests,
 }
 
 impl Driver<'_> {
@@ -92,6 +115,7 @@ impl Driver<'_> {
             }
         };
         self.wind_up(&end);
+        self.answer_the_rest(&end);
         end
     }
 
@@ -112,7 +136,12 @@ impl Driver<'_> {
         match signal {
             Signal::Task(event) => self.handle_task(event),
             Signal::Storage(event) => self.coordinate(event).map(|()| None),
-            Signal::Stop => self.stop(),
+            Signal::Stop => self.stop().map(|()| None),
+            Signal::Request { request, reply } => self.take_request(request, reply).map(|()| None),
+            Signal::SavepointLocated { id, location } => {
+                self.requests.located(id, location);
+                Ok(None)
+            }
             // Orders are for those who follow.
             Signal::Order(_) => Ok(None),
             Signal::Lost(error) => Err(error),
@@ -143,7 +172,7 @@ impl Driver<'_> {
             TaskEvent::LongestPause { pause, .. } => self.status.paused(pause),
             TaskEvent::SourceEnded { task } => {
                 self.sources.remove(&task);
-                if self.sources.is_empty() && !self.stopping {
+                if self.sources.is_empty() && self.stopping.is_none() {
                     self.finish()?;
                 }
             }
@@ -160,7 +189,7 @@ impl Driver<'_> {
                     return Err(Error::internal(format!("worker {worker} ended before its input did")));
                 }
                 if self.running.is_empty() {
-                    return Ok(Some(if self.stopping { End::Stopped } else { End::Finished }));
+                    return Ok(Some(if self.is_suspending() { End::Stopped } else { End::Finished }));
                 }
             }
         }
@@ -170,28 +199,42 @@ impl Driver<'_> {
     /// All workers are up.
     fn begin(&mut self) -> Result<()> {
         self.running_since = Some(self.clock.monotonic());
-        self.status.running();
+        self.status.enter(JobPhase::Running);
         self.coordinate(Event::Running)
     }
 
     /// A stop: with checkpoints the last one first.
-    fn stop(&mut self) -> Result<Option<End>> {
-        if self.stopping {
-            return Err(Error::new(ErrorKind::Cluster, "stopped at once, without a last checkpoint"));
+    fn stop(&mut self) -> Result<()> {
+        let is_first = self.stopping.is_none();
+        let before = Stopping { ending: Ending::Suspend, only_with_savepoint: false, signals: 0 };
+        let stopping = self.stopping.get_or_insert(before);
+        stopping.signals += 1;
+        if stopping.signals > 1 {
+            return Err(stopped_at_once());
         }
-        self.stopping = true;
+        self.status.enter(JobPhase::Stopping);
+        let was_only_with_savepoint = std::mem::take(&mut stopping.only_with_savepoint);
         if self.sources.is_empty() {
             // The end of the input has asked for the last checkpoint already.
-            return Ok(None);
+            return Ok(());
         }
-        tracing::info!("stop: taking a last checkpoint; ask again to stop at once");
-        self.finish().map(|()| None)
+        if is_first {
+            tracing::info!("stop: taking a last checkpoint; ask again to stop at once");
+        }
+        // A savepoint that is under way may fail, and then a checkpoint is the last.
+        if is_first || was_only_with_savepoint { self.finish() } else { Ok(()) }
+    }
+
+    /// Whether the job ends to go on later from where it is.
+    fn is_suspending(&self) -> bool {
+        self.stopping.is_some_and(|stopping| stopping.ending == Ending::Suspend)
     }
 
     /// No more records are wanted: the last checkpoint, then the end of the streams.
     fn finish(&mut self) -> Result<()> {
         if self.checkpoints.is_some() {
-            return self.coordinate(Event::Request(RequestKind::Final));
+            let request = self.requests.unattended(RequestKind::Final);
+            return self.coordinate(Event::Request(request));
         }
         self.end_streams();
         Ok(())
@@ -199,7 +242,7 @@ impl Driver<'_> {
 
     fn end_streams(&mut self) {
         self.finishing = true;
-        self.voice.say(Order::Finish { ended: !self.stopping });
+        self.voice.say(Order::Finish { ended: !self.is_suspending() });
     }
 
     /// Tells the coordinator a fact and carries out its commands.
@@ -212,22 +255,24 @@ impl Driver<'_> {
 
     fn carry_out(&mut self, command: Command) -> Result<()> {
         match command {
-            Command::Locate { id } => self.ask(Work::Locate(id)),
+            Command::Locate { id, savepoint } => self.locate(id, savepoint),
             Command::Publish { metadata } => self.ask(Work::Publish(metadata)),
             Command::Discard { id } => self.ask(Work::Discard(id)),
             Command::DeleteShared { names } => self.ask(Work::DeleteShared(names)),
             Command::Trigger { id, kind } => {
-                self.voice.say(Order::Trigger { id, last: kind == CheckpointKind::Final });
+                let ending = self.stopping.map_or(Ending::Suspend, |stopping| stopping.ending);
+                let savepoint = self.requests.location(id).cloned();
+                let last = kind.is_final().then_some(ending);
+                self.requests.draining |= last == Some(Ending::Drain);
+                self.voice.say(Order::Trigger(Trigger { id, last, savepoint }));
             }
             Command::NotifyComplete { id } => self.voice.say(Order::Complete { id }),
             Command::NotifyAborted { id, reason } => {
                 tracing::debug!(checkpoint = %id, %reason, "checkpoint aborted");
                 self.voice.say(Order::GiveUp { id });
             }
-            Command::Report(report) => self.report(report),
-            Command::Refuse { request, why } => {
-                tracing::warn!(?request, why, "no checkpoint is taken");
-            }
+            Command::Report(report) => return self.report(report),
+            Command::Refuse { request, why } => self.refuse(request, why),
             Command::FailJob { error } => return Err(error),
         }
         Ok(())
@@ -239,20 +284,32 @@ impl Driver<'_> {
         }
     }
 
-    fn report(&mut self, report: CheckpointReport) {
-        log(&report);
-        let (kind, outcome) = (report.kind, report.outcome.clone());
-        self.status.checkpoint(report);
-        if outcome == Outcome::Completed
-            && let Some(Tidy { superseded, before }) = self.tidy.take()
-        {
-            superseded.into_iter().for_each(|id| self.ask(Work::Discard(id)));
-            self.ask(Work::SweepShared { before });
+    fn report(&mut self, report: CheckpointReport) -> Result<()> {
+        log(&report, self.requests.location(report.id).map(ToString::to_string));
+        let (kind, is_completed) = (report.kind, report.outcome == Outcome::Completed);
+        self.answer(&report);
+        self.status.checkpoint(report.clone());
+        if is_completed && !kind.is_savepoint() {
+            self.tidy_up();
         }
-        // One that failed is tried again, or the coordinator fails the job.
-        if (kind, outcome) == (CheckpointKind::Final, Outcome::Completed) {
-            self.end_streams();
+        match kind {
+            CheckpointKind::Final | CheckpointKind::FinalSavepoint if is_completed => self.end_streams(),
+            CheckpointKind::FinalSavepoint => return self.go_on_without_savepoint(&report),
+            // One that failed is tried again, or the coordinator fails the job.
+            CheckpointKind::Final => {}
+            CheckpointKind::Periodic | CheckpointKind::Manual | CheckpointKind::Savepoint => {}
         }
+        Ok(())
+    }
+
+    /// Deletes what the first checkpoint of this attempt has made useless.
+    fn tidy_up(&mut self) {
+        let Some(Tidy { superseded, claimed, before }) = self.tidy.take() else { return };
+        superseded.into_iter().for_each(|id| self.ask(Work::Discard(id)));
+        if let Some(snapshot) = claimed {
+            self.ask(Work::DiscardClaimed(snapshot));
+        }
+        self.ask(Work::SweepShared { before });
     }
 
     /// Leaves nothing half done: tasks drop what they have, pending checkpoints are discarded, a publish under way is seen through.
@@ -266,7 +323,7 @@ impl Driver<'_> {
             match command {
                 Command::Discard { id } => checkpoints.io.ask(Work::Discard(id)),
                 Command::Report(report) => {
-                    log(&report);
+                    log(&report, self.requests.location(report.id).map(ToString::to_string));
                     self.status.checkpoint(report);
                 }
                 other => tracing::debug!(?other, "not carried out: the attempt has ended"),
@@ -280,22 +337,28 @@ impl Driver<'_> {
     }
 }
 
-fn log(report: &CheckpointReport) {
+/// Says how a checkpoint ended, or a savepoint, which has a path of its own.
+fn log(report: &CheckpointReport, savepoint: Option<String>) {
     let CheckpointReport { id, times, bytes, .. } = report;
     let (total, init, prepare) = (times.total(), times.init, times.prepare);
     let (confirm, complete) = (times.confirm, times.complete);
+    let what = if report.kind.is_savepoint() { "savepoint" } else { "checkpoint" };
     match &report.outcome {
         Outcome::Completed => {
-            tracing::info!(checkpoint = %id, bytes, ?total, ?init, ?prepare, ?confirm, ?complete, "checkpoint completed");
+            tracing::info!(
+                checkpoint = %id, savepoint, bytes, ?total, ?init, ?prepare, ?confirm, ?complete, "{what} completed"
+            );
         }
         Outcome::Failed(FailureReason::Subsumed { .. } | FailureReason::Shutdown) => {
-            tracing::debug!(checkpoint = %id, ?total, "checkpoint dropped");
+            tracing::debug!(checkpoint = %id, ?total, "{what} dropped");
         }
         Outcome::Failed(reason) => {
-            tracing::warn!(checkpoint = %id, %reason, ?total, ?init, ?prepare, ?confirm, ?complete, "checkpoint failed");
+            tracing::warn!(
+                checkpoint = %id, %reason, ?total, ?init, ?prepare, ?confirm, ?complete, "{what} failed"
+            );
         }
         Outcome::InDoubt { error } => {
-            tracing::warn!(checkpoint = %id, %error, ?total, "checkpoint in doubt: it may exist, and is kept");
+            tracing::warn!(checkpoint = %id, savepoint, %error, ?total, "{what} in doubt: it may exist, and is kept");
         }
     }
 }

@@ -93,6 +93,7 @@ impl Follower<'_> {
                 Signal::Lost(error) => return Err(Left::LeaderLost(error)),
                 // Late words of an attempt that is over.
                 Signal::Order(_) | Signal::Task(_) | Signal::Storage(_) => {}
+                Signal::Request { .. } | Signal::SavepointLocated { .. } => {}
             }
         }
     }
@@ -202,7 +203,8 @@ impl Follower<'_> {
                     control.abort();
                     return Err(Left::LeaderLost(error));
                 }
-                Signal::Storage(_) => {}
+                // The leader alone is asked and has a coordinator.
+                Signal::Storage(_) | Signal::Request { .. } | Signal::SavepointLocated { .. } => {}
             }
         }
     }

@@ -16,15 +16,16 @@ use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::{AllocatorBuilder, Config as CommunicationConfig, Hooks};
 
+use crate::client::JobClient;
 use crate::control::{Control, Signal, TaskEvent, lock};
 use crate::follower::follow;
 use crate::graph::{Attempt, Graph, Plan, Splits};
 use crate::leader::Leader;
 use crate::memory::{MemoryWatch, StateSizes};
 use crate::mesh::{DataSockets, Mesh};
-use crate::recovery::StartFrom;
+use crate::recovery::{ClaimMode, StartFrom};
 use crate::restore::Restored;
-use crate::status::JobStatus;
+use crate::status::{JobPhase, JobStatus};
 use crate::worker::{self, Workers};
 
 /// Everything about a job but its operators.
@@ -46,8 +47,14 @@ pub struct JobConfig {
     pub cancellation_timeout: Duration,
     /// Where checkpoints go. Without an interval there is only one, when the job ends or is stopped; without a place there is none.
     pub storage: Option<Arc<dyn CheckpointStorage>>,
+    /// Where savepoints go whose request does not say: a path or URI.
+    pub savepoint_dir: Option<String>,
     /// What to start from.
     pub start_from: StartFrom,
+    /// Whose the snapshot is that [`StartFrom::Path`] names.
+    pub claim_mode: ClaimMode,
+    /// Whether restored state that no operator of the program has is dropped, rather than the start refused.
+    pub allow_non_restored_state: bool,
     /// Which process of the job this is.
     pub process: u32,
     /// Address of each process, `host:port`; empty or one for a job in a single process.
@@ -56,11 +63,15 @@ pub struct JobConfig {
     pub clock: Arc<dyn Clock>,
     /// How to ask for a stop.
     pub stop: StopHandle,
-    /// Where to see how it goes.
-    pub status: Arc<JobStatus>,
+    /// How to ask for anything, and where to see how it goes.
+    pub client: JobClient,
 }
 
 impl JobConfig {
+    pub(crate) fn status(&self) -> &JobStatus {
+        self.client.status()
+    }
+
     pub(crate) fn processes(&self) -> u32 {
         (self.hosts.len() as u32).max(1)
     }
@@ -164,8 +175,15 @@ pub enum JobEnd {
 /// What the restart strategy did not get over, or what no restart can mend.
 pub fn execute(graph: Graph, config: JobConfig) -> Result<JobEnd> {
     config.check()?;
+    config.status().enter(JobPhase::Starting);
     let process = Process { plan: Arc::new(graph.plan()?), config };
-    if process.config.process == 0 { Leader::new(&process)?.run() } else { follow(&process) }
+    let end = if process.config.process == 0 { lead(&process) } else { follow(&process) };
+    process.config.status().enter(JobPhase::Ended);
+    end
+}
+
+fn lead(process: &Process) -> Result<JobEnd> {
+    Leader::new(process)?.run()
 }
 
 /// This process's part in a job.
@@ -260,7 +278,7 @@ impl Process {
             checkpointing: self.checkpointing(),
             restored: beginning.restored,
             splits: beginning.splits,
-            read: self.config.status.records_read.clone(),
+            read: self.config.status().records_read.clone(),
             sizes: StateSizes::default(),
         });
         // Before there is any state: to restore it may be too much already.

@@ -31,7 +31,7 @@ use crate::metrics::TaskMetrics;
 use crate::output::Output;
 use crate::process::{Context, TimeDomain, Timer, UserResult};
 use crate::streams::StreamId;
-use crate::upload::{KeyedFrame, SnapshotFrame};
+use crate::upload::{KeyedFrame, LineageHandle, SnapshotFrame};
 
 /// Slots of the table copied after a batch, and in a step without one.
 const SWEEP_BUSY: usize = 8 * 1024;
@@ -139,6 +139,8 @@ impl<K: Key, O: KeyedOperator<K>> OpenKeyed<K, O> {
 struct Copying {
     id: CheckpointId,
     frame: SnapshotFrame,
+    /// Whether it holds everything and leaves no trace in the lineages.
+    is_savepoint: bool,
     /// The longest time at one stretch that the task had for nothing else.
     longest: Duration,
 }
@@ -322,6 +324,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
     /// The synchronous part of the snapshot of the epoch that ends.
     fn begin_snapshot(&mut self) {
         let id = CheckpointId(self.alignment.mark().epoch);
+        self.drop_given_up_savepoint();
         if let Some(older) = self.snapshot.as_ref().filter(|older| self.task.control().is_given_up(older.id)) {
             // It took too long already: to hurry now would only stall the task. What it copies counts for the next one.
             let reason = format!("the state is still being copied for checkpoint {}, which was given up", older.id);
@@ -334,15 +337,22 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         }
         let began = self.now();
         let (max, range) = (self.task.attempt.max_parallelism, self.contents.range);
-        let full = self.contents.rows_lineage.begin();
+        let is_savepoint = self.task.control().savepoint(id).is_some();
+        let begin = |lineage: &mut LineageHandle| match is_savepoint {
+            true => lineage.begin_savepoint(range),
+            false => lineage.begin(),
+        };
+        let full = begin(&mut self.contents.rows_lineage);
         self.contents.rows.begin_snapshot(|group| match full[range.index_of(group)] {
             true => Scope::Full,
             false => Scope::Changed,
         });
-        let timers_full = self.contents.timers_lineage.begin();
+        let timers_full = begin(&mut self.contents.timers_lineage);
         for chunk in self.contents.timers.snapshot(&timers_full) {
-            let is_full = timers_full[range.index_of(chunk.group)];
-            self.contents.timers_lineage.wrote(chunk.group, is_full, chunk.bytes.len());
+            if !is_savepoint {
+                let is_full = timers_full[range.index_of(chunk.group)];
+                self.contents.timers_lineage.wrote(chunk.group, is_full, chunk.bytes.len());
+            }
             self.task.uploads.chunk(id, &self.task.id, TIMERS, chunk);
         }
         let schema = KeyedContents::<K, O::State>::schema().to_json();
@@ -352,12 +362,22 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         operator_state.extend(self.contents.ttl.operator_state());
         let frame = SnapshotFrame { keyed, operator_state, durable: None };
         let pause = self.now().saturating_sub(began);
-        self.snapshot = Some(Copying { id, frame, longest: pause });
+        self.snapshot = Some(Copying { id, frame, is_savepoint, longest: pause });
         self.task.control().tell(TaskEvent::Prepared { id, task: self.task.id.clone(), pause });
+    }
+
+    /// What is copied for a savepoint counts for nothing else: once it was given up, neither does the rest of it.
+    fn drop_given_up_savepoint(&mut self) {
+        let is_given_up = |copying: &Copying| copying.is_savepoint && self.task.control().is_given_up(copying.id);
+        if self.snapshot.as_ref().is_some_and(is_given_up) {
+            self.contents.rows.abort_snapshot();
+            self.snapshot = None;
+        }
     }
 
     /// Copies some more of the snapshot that is under way, unless the disk is behind.
     fn sweep(&mut self, slots: usize) {
+        self.drop_given_up_savepoint();
         if self.snapshot.is_none() {
             return;
         }
@@ -378,7 +398,9 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         let (task, id, range) = (&self.task, snapshot.id, self.contents.range);
         let (full, lineage) = (&snapshot.frame.keyed[0].full, &mut self.contents.rows_lineage);
         let done = self.contents.rows.advance_snapshot(slots, &mut |chunk| {
-            lineage.wrote(chunk.group, full[range.index_of(chunk.group)], chunk.bytes.len());
+            if !snapshot.is_savepoint {
+                lineage.wrote(chunk.group, full[range.index_of(chunk.group)], chunk.bytes.len());
+            }
             task.uploads.chunk(id, &task.id, STATE, chunk);
         });
         snapshot.longest = snapshot.longest.max(self.now().saturating_sub(began));

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use highwater_checkpoint::{Coordinator, Decision, Failure, JobPlan, OperatorPlan, Restarts};
 use highwater_core::{CheckpointId, Error, ErrorKind, OperatorUid, Result};
-use highwater_storage::{JobStore, Lock};
+use highwater_storage::{JobStore, Lock, SnapshotDir};
 
 use crate::checkpoint_io::{CheckpointIo, Work};
 use crate::control::{Signal, lock};
-use crate::driver::{Checkpoints, Driver, End, Tidy, Voice};
+use crate::driver::{Checkpoints, Driver, End, Requests, Tidy, Voice};
 use crate::job::{Beginning, JobEnd, Process, signals, stopped_at_once};
 use crate::mesh::Mesh;
-use crate::recovery::{self, Found, StartFrom};
+use crate::recovery::{self, ClaimMode, Found, StartFrom};
 use crate::restore::Restored;
+use crate::status::JobPhase;
 use crate::wire::{self, Notice, Order, PeerLink, Start};
 
 /// How often the leader looks for a stop while it waits for something else.
@@ -33,6 +34,8 @@ pub(crate) struct Leader<'a> {
     current: Current,
     /// Above every id that attempts of this process have used.
     next_id: CheckpointId,
+    /// The snapshot that was restored and is the job's to delete once it has a checkpoint of its own.
+    claimed: Option<SnapshotDir>,
     /// Checkpoints from this id on were taken by this run of the job.
     first_own: Option<CheckpointId>,
     attempts: u64,
@@ -53,6 +56,7 @@ impl<'a> Leader<'a> {
             peers: (1..config.processes()).map(|_| None).collect(),
             current: Arc::default(),
             next_id: CheckpointId(1),
+            claimed: None,
             first_own: None,
             attempts: 0,
             has_run: false,
@@ -87,6 +91,7 @@ impl<'a> Leader<'a> {
                 End::Stopped => return Ok(JobEnd::Stopped),
                 End::Failed(error) => error,
             };
+            config.status().enter(JobPhase::Restarting);
             if config.stop.requests() > 0 || self.cannot_start(&error, running_since) {
                 return Err(error);
             }
@@ -147,11 +152,18 @@ impl<'a> Leader<'a> {
         self.wait_for_peers()?;
         let found = self.find()?;
         let beginning = self.begin(&found)?;
-        config.status.attempt(found.restored.as_ref().map(|restored| (restored.id(), restored.path())));
+        if let (Some(restored), StartFrom::Path(_), ClaimMode::Claim) =
+            (&found.restored, &config.start_from, config.claim_mode)
+            && self.store.is_some()
+        {
+            self.claimed.get_or_insert_with(|| restored.dir());
+        }
+        config.status().attempt(found.restored.as_ref().map(|restored| (restored.id(), restored.path())));
         self.attempts += 1;
         let (sender, receiver) = signals();
         *lock(&self.current) = Some((beginning.token, sender.clone()));
         let result = self.run_attempt(&found, beginning, sender, &receiver);
+        config.client.connect(None);
         *lock(&self.current) = None;
         result
     }
@@ -182,19 +194,26 @@ impl<'a> Leader<'a> {
             }
         };
         config.stop.listen(&sender);
+        config.client.connect(Some(sender));
         let parallelism = config.parallelism();
         let mut driver = Driver {
             voice: Voice { control: Arc::clone(&running.control), peers },
             clock: Arc::clone(&config.clock),
             checkpoints,
-            status: &config.status,
+            status: config.status(),
+            savepoint_dir: config.savepoint_dir.clone(),
             sources: self.process.plan.sources(parallelism),
             starting: (0..parallelism.count()).collect(),
             running: (0..parallelism.count()).collect(),
             running_since: None,
-            tidy: Some(Tidy { superseded: found.superseded.clone(), before: first_epoch }),
+            tidy: Some(Tidy {
+                superseded: found.superseded.clone(),
+                claimed: self.claimed.clone(),
+                before: first_epoch,
+            }),
             finishing: false,
-            stopping: false,
+            stopping: None,
+            requests: Requests::default(),
         };
         let end = driver.run(receiver);
         let running_since = driver.running_since;
@@ -261,13 +280,16 @@ impl<'a> Leader<'a> {
         if unclaimed.is_empty() {
             return Ok(());
         }
+        let (path, unclaimed) = (restored.path(), unclaimed.join(", "));
+        if self.process.config.allow_non_restored_state {
+            tracing::warn!(path, "state of operators that the program does not have is dropped: {unclaimed}");
+            return Ok(());
+        }
         Err(Error::new(
             ErrorKind::Incompatible,
             format!(
-                "{} has state of operators that the program does not have: {}. Give the operators the uids they had, \
-                 or start over with --fresh",
-                restored.path(),
-                unclaimed.join(", ")
+                "{path} has state of operators that the program does not have: {unclaimed}. Give the operators the uids they \
+                 had, drop that state with --allow-non-restored-state, or start over with --fresh"
             ),
         ))
     }
@@ -277,7 +299,8 @@ impl<'a> Leader<'a> {
         let Some(store) = &self.store else { return Ok(None) };
         // The folder of the first id pins it: were the garbage gone first, a crash in between could lead to an id used before.
         store.locate(first)?;
-        let io = CheckpointIo::start(Arc::clone(store), Arc::clone(&config.clock), signals.clone())?;
+        let clock = Arc::clone(&config.clock);
+        let io = CheckpointIo::start(config.name.clone(), Arc::clone(store), clock, signals.clone())?;
         found.garbage.iter().for_each(|id| io.ask(Work::Discard(*id)));
         let max_parallelism = self.process.max_parallelism(found.restored.as_deref());
         let operator = |uid: &OperatorUid| OperatorPlan {
@@ -288,7 +311,7 @@ impl<'a> Leader<'a> {
         };
         let plan = JobPlan::new(config.name.clone(), self.process.plan.stateful_uids().map(operator).collect())?;
         let coordinator = Coordinator::new(config.checkpoints.clone(), plan, first, found.completed.clone())?;
-        Ok(Some(Checkpoints { coordinator, io }))
+        Ok(Some(Checkpoints { coordinator, io, store: Arc::clone(store) }))
     }
 
     fn peers_lost(&self) -> bool {

@@ -23,6 +23,16 @@ pub enum StartFrom {
     Path(String),
 }
 
+/// Whose the snapshot is that a job is told to start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClaimMode {
+    /// Its user's: the job leaves it alone. The first checkpoint of the job holds everything in either mode.
+    #[default]
+    NoClaim,
+    /// The job's: it is deleted once the job has a checkpoint of its own.
+    Claim,
+}
+
 /// What was found to start from.
 #[derive(Debug)]
 pub(crate) struct Found {

@@ -2,6 +2,7 @@
 //!
 //! Invariant I7: every block is verified before a byte of it is used; what does not verify is named by file and offset.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_checkpoint::block::Section;
@@ -12,6 +13,7 @@ use highwater_core::{
 };
 use highwater_snapshot::{Replay, Snapshot};
 use highwater_state::Data;
+use highwater_storage::SnapshotDir;
 
 use crate::migrate;
 use crate::upload::Restorable;
@@ -183,6 +185,11 @@ impl Restored {
         let Some(operator) = self.operator(uid) else { return Ok(Vec::new()) };
         let share = share_of(rescale::all_elements(operator), uid, state, what)?;
         migrated::<T>(&share, uid, what, false)
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> SnapshotDir {
+        SnapshotDir::new(Arc::clone(self.snapshot.storage()), self.snapshot.folder())
     }
 
     /// Where it is, for another process to open.

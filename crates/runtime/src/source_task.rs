@@ -153,6 +153,9 @@ impl<S: Source> SourceTask<S> {
     /// Stores the positions and moves on to the next epoch.
     fn end_epoch(&mut self) {
         let id = CheckpointId(self.mark.epoch);
+        if self.task.control().is_drained_by(id) {
+            self.mark.watermark = MAX_WATERMARK;
+        }
         let began = self.task.control().clock().monotonic();
         let elements = self.reader.snapshot().iter().map(encoded).collect();
         let schema = S::Split::schema().to_json();

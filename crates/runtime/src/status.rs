@@ -1,6 +1,7 @@
 //! What can be seen of a job from outside while it runs, and what is left when it has ended.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,6 +13,34 @@ use crate::metrics::RecordsRead;
 
 /// Reports that are kept, newest last.
 const HISTORY: usize = 10_000;
+
+/// What a job is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JobPhase {
+    /// Not all tasks of its first attempt run yet.
+    #[default]
+    Starting,
+    /// All tasks run.
+    Running,
+    /// An attempt failed, and not all tasks of the next run yet.
+    Restarting,
+    /// It was asked to stop.
+    Stopping,
+    /// It is over.
+    Ended,
+}
+
+impl fmt::Display for JobPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            JobPhase::Starting => "starting",
+            JobPhase::Running => "running",
+            JobPhase::Restarting => "restarting",
+            JobPhase::Stopping => "stopping",
+            JobPhase::Ended => "ended",
+        })
+    }
+}
 
 /// A running job's numbers, shared with whoever shows them.
 #[derive(Debug, Default)]
@@ -26,7 +55,8 @@ struct Inner {
     attempts: u64,
     completed: u64,
     failed: u64,
-    running: bool,
+    savepoints: u64,
+    phase: JobPhase,
     last_completed: Option<CheckpointReport>,
     restored: Option<(CheckpointId, String)>,
     history: VecDeque<CheckpointReport>,
@@ -40,12 +70,14 @@ pub struct Snapshot {
     pub records: u64,
     /// Attempts begun.
     pub attempts: u64,
-    /// Whether all tasks run.
-    pub running: bool,
+    /// What the job is doing.
+    pub phase: JobPhase,
     /// Checkpoints completed.
     pub completed: u64,
     /// Checkpoints failed.
     pub failed: u64,
+    /// Savepoints completed, which are not among the checkpoints.
+    pub savepoints: u64,
     /// The newest completed checkpoint.
     pub last_completed: Option<CheckpointReport>,
     /// The checkpoint that the current attempt restored, and where it is.
@@ -59,15 +91,21 @@ impl JobStatus {
         Snapshot {
             records: self.records_read.count(),
             attempts: inner.attempts,
-            running: inner.running,
+            phase: inner.phase,
             completed: inner.completed,
             failed: inner.failed,
+            savepoints: inner.savepoints,
             last_completed: inner.last_completed.clone(),
             restored: inner.restored.clone(),
         }
     }
 
-    /// How the newest checkpoints ended, oldest first.
+    /// What the job is doing.
+    pub fn phase(&self) -> JobPhase {
+        lock(&self.inner).phase
+    }
+
+    /// How the newest checkpoints and savepoints ended, oldest first.
     pub fn history(&self) -> Vec<CheckpointReport> {
         lock(&self.inner).history.iter().cloned().collect()
     }
@@ -80,12 +118,11 @@ impl JobStatus {
     pub(crate) fn attempt(&self, restored: Option<(CheckpointId, String)>) {
         let mut inner = lock(&self.inner);
         inner.attempts += 1;
-        inner.running = false;
         inner.restored = restored;
     }
 
-    pub(crate) fn running(&self) {
-        lock(&self.inner).running = true;
+    pub(crate) fn enter(&self, phase: JobPhase) {
+        lock(&self.inner).phase = phase;
     }
 
     pub(crate) fn paused(&self, pause: Duration) {
@@ -96,6 +133,9 @@ impl JobStatus {
     pub(crate) fn checkpoint(&self, report: CheckpointReport) {
         let mut inner = lock(&self.inner);
         match report.outcome {
+            Outcome::Completed if report.kind.is_savepoint() => inner.savepoints += 1,
+            // That a savepoint failed says nothing about checkpoints.
+            Outcome::Failed(_) | Outcome::InDoubt { .. } if report.kind.is_savepoint() => {}
             Outcome::Completed => {
                 inner.completed += 1;
                 metrics::counter!("highwater_checkpoints_completed").increment(1);

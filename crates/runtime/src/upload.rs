@@ -6,7 +6,7 @@
 //!
 //! A task writes what has changed. The thread keeps the [lineage](highwater_checkpoint::lineage) of every keyed state, appends to
 //! it at each checkpoint, and acknowledges with all of it: a checkpoint that fails after its data were written costs nothing, since
-//! the next one refers to them as well.
+//! the next one refers to them as well. A savepoint is apart from that: everything goes into its own folder.
 //!
 //! Invariants:
 //! * a task is acknowledged only after every file that its lineage refers to is durable;
@@ -105,6 +105,13 @@ impl LineageHandle {
             self.rebase.forget();
         }
         self.rebase.begin()
+    }
+
+    /// A savepoint takes everything, outside of this lineage, and with it the notes of what has changed: so the next snapshot that
+    /// counts here has to hold everything again. What is handed over for the savepoint is not to be [noted](Self::wrote).
+    pub fn begin_savepoint(&mut self, range: KeyGroupRange) -> Vec<bool> {
+        self.rebase.forget();
+        vec![true; range.count()]
     }
 
     /// A section of `bytes` bytes was handed over.

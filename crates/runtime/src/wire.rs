@@ -13,7 +13,7 @@ use highwater_core::{CheckpointId, Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Control, TaskEvent, lock};
+use crate::control::{Control, TaskEvent, Trigger, lock};
 use crate::graph::Splits;
 use crate::job::JobEnd;
 use crate::restore::SnapshotLocation;
@@ -53,7 +53,9 @@ pub(crate) enum Order {
     /// Begin an attempt.
     Start(Start),
     /// See [`Control::trigger`].
-    Trigger { id: CheckpointId, last: bool },
+    Trigger(Trigger),
+    /// See [`Control::resume`].
+    Resume,
     /// See [`Control::complete`].
     Complete { id: CheckpointId },
     /// See [`Control::give_up`].
@@ -90,7 +92,8 @@ impl Order {
     /// Passes the order on to the tasks of this process.
     pub fn apply(&self, control: &Control) {
         match self {
-            Order::Trigger { id, last } => control.trigger(*id, *last),
+            Order::Trigger(trigger) => control.trigger(trigger),
+            Order::Resume => control.resume(),
             Order::Complete { id } => control.complete(*id),
             Order::GiveUp { id } => control.give_up(*id),
             Order::Finish { ended } => control.finish(*ended),
@@ -170,13 +173,17 @@ impl PeerLink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Ending;
+    use crate::savepoint::SavepointLocation;
 
     #[test]
     fn messages_survive_the_way_and_anything_else_is_refused() {
         let mut bytes = Vec::new();
-        write(&mut bytes, &Order::Trigger { id: CheckpointId(7), last: true }).unwrap();
+        let location = SavepointLocation { storage: "file:///savepoints".into(), folder: "savepoint-job-7-1".into() };
+        let trigger = Trigger { id: CheckpointId(7), last: Some(Ending::Drain), savepoint: Some(location) };
+        write(&mut bytes, &Order::Trigger(trigger.clone())).unwrap();
         let back: Order = read(&mut bytes.as_slice()).unwrap();
-        assert!(matches!(back, Order::Trigger { id: CheckpointId(7), last: true }));
+        assert!(matches!(back, Order::Trigger(same) if same == trigger));
         let error = read::<Order>(&mut &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..]).unwrap_err();
         assert!(error.to_string().contains("does not speak"), "{error}");
         assert_eq!(read::<Order>(&mut &bytes[..9]).unwrap_err().kind(), ErrorKind::Cluster);

@@ -63,6 +63,11 @@ impl JobStore {
         Ok(JobStore { storage, layout })
     }
 
+    /// The storage it lies in.
+    pub fn storage(&self) -> &Arc<dyn CheckpointStorage> {
+        &self.storage
+    }
+
     /// Keeps every other run of this job out for as long as the lock lives. Whoever writes must hold it.
     pub fn lock(&self) -> Result<Lock> {
         self.storage.lock(&self.layout.job())

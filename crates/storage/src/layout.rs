@@ -5,6 +5,7 @@
 //! <job>/chk-<id>/data-<worker>    snapshots of the tasks of one worker, where it shares nothing
 //! <job>/shared/<id>-<worker>      what the tasks of one worker wrote at checkpoint <id>; later ones may refer to it
 //! <job>/taskowned/                files that tasks, not the coordinator, delete
+//! savepoint-<job>-<id>-<time>/    a savepoint: the same as a checkpoint's folder, in a storage that its user chose
 //! ```
 
 use highwater_core::{CheckpointId, JobName};
@@ -49,6 +50,11 @@ pub fn shared_beside(checkpoint: &str, name: &str) -> String {
 /// Name of a checkpoint's folder within the folder of its job.
 pub fn checkpoint_name(id: CheckpointId) -> String {
     format!("{CHECKPOINT_PREFIX}{id}")
+}
+
+/// Name of the folder of a savepoint in the storage that its user chose. Unlike ids, times differ between jobs of one name.
+pub fn savepoint_name(job: &JobName, id: CheckpointId, created_unix_ms: i64) -> String {
+    format!("savepoint-{job}-{id}-{created_unix_ms:x}")
 }
 
 /// The id in a folder's name; `None` if it is not exactly what [`checkpoint_name`] gives.
@@ -125,6 +131,8 @@ mod tests {
             (METADATA, data_name(3).as_str(), shared_name(CheckpointId(7), 3).as_str()),
             ("_metadata", "data-3", "7-3")
         );
+        let savepoint = savepoint_name(&JobName::parse("visitors").unwrap(), CheckpointId(7), 1_700_000_000_000);
+        assert_eq!(savepoint, "savepoint-visitors-7-18bcfe56800");
         assert_eq!(shared_beside("visitors/chk-7", "7-3"), "visitors/shared/7-3");
         assert_eq!(shared_beside("chk-7", "7-3"), "shared/7-3");
         assert_eq!((layout.shared().as_str(), layout.taskowned().as_str()), ("visitors/shared", "visitors/taskowned"));

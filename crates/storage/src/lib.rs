@@ -6,6 +6,7 @@
 //! * [`checkpoint_storage`]: what a job asks of the place its checkpoints lie in, kept by [`local`] and [`memory`];
 //! * [`local_copies`]: a second copy of large files on a local disk, for a faster restore;
 //! * [`job_store`]: one job's folder in such a place, whose names are all built in [`layout`];
+//! * [`snapshot_dir`]: the folder of a single snapshot, such as a savepoint;
 //! * [`lock`]: two runs of one job never share a folder;
 //! * [`backend`]: from what a user writes (`file:///checkpoints`) to a storage;
 //! * [`conformance`]: the suite that every implementation of the two traits runs.
@@ -30,6 +31,7 @@ pub mod memory;
 mod remote;
 #[cfg(feature = "s3")]
 mod s3;
+pub mod snapshot_dir;
 
 pub use backend::{open_existing, open_uri};
 pub use checkpoint_storage::{CheckpointStorage, Entry, SnapshotWriter};
@@ -40,3 +42,4 @@ pub use local::LocalStorage;
 pub use local_copies::LocalCopies;
 pub use lock::Lock;
 pub use memory::MemoryStorage;
+pub use snapshot_dir::SnapshotDir;

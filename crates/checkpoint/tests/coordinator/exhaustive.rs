@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use highwater_checkpoint::{CheckpointConfig, RequestKind};
+use highwater_checkpoint::{CheckpointConfig, CheckpointKind, RequestKind};
 use highwater_core::CheckpointId;
 
 use crate::choices::{Choices, explore};
@@ -103,7 +103,7 @@ fn every_course_of_concurrent_checkpoints() {
             Action::Publish(_) | Action::Request(RequestKind::Manual) => true,
             Action::Restart { in_doubt_exist } => *in_doubt_exist,
             Action::FailLocate(_) | Action::FailPublish(..) => false,
-            Action::Prepare(..) | Action::Request(RequestKind::Final) | Action::Shutdown => false,
+            Action::Prepare(..) | Action::Request(_) | Action::Shutdown => false,
         });
     });
     assert!(runs > 40_000, "only {runs} runs");
@@ -125,7 +125,28 @@ fn every_course_of_publishing_and_ending() {
 }
 
 #[test]
+fn every_course_of_savepoints() {
+    let before = [Action::Request(RequestKind::Savepoint), Action::Locate(ID), Action::Acknowledge(ID, 0)];
+    let runs = explore_world(&CheckpointConfig { tolerable_failures: 0, ..config() }, &before, 6, |actions| {
+        in_order_of_tasks(actions);
+        actions.retain(|action| match action {
+            Action::Wake | Action::Locate(_) | Action::Acknowledge(..) | Action::Decline(..) => true,
+            Action::Publish(_) | Action::FailPublish(..) => true,
+            Action::Request(request) => CheckpointKind::from(*request).is_savepoint(),
+            Action::Restart { in_doubt_exist } => *in_doubt_exist,
+            Action::FailLocate(_) | Action::Prepare(..) | Action::Shutdown => false,
+        });
+    });
+    assert!(runs > 10_000, "only {runs} runs");
+}
+
+#[test]
 fn every_course_of_everything() {
-    let runs = explore_world(&config(), &STARTED, 5, in_order_of_tasks);
+    let runs = explore_world(&config(), &STARTED, 5, |actions| {
+        in_order_of_tasks(actions);
+        // Those have a test of their own.
+        actions
+            .retain(|action| !matches!(action, Action::Request(RequestKind::Savepoint | RequestKind::FinalSavepoint)));
+    });
     assert!(runs > 30_000, "only {runs} runs");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use highwater_checkpoint::{
     CheckpointConfig, CompletedCheckpoint, Coordinator, Event, FileDigest, JobPlan, KeyedSnapshot, Lineage,
-    OperatorPlan, TaskSnapshot,
+    OperatorPlan, Request, RequestId, RequestKind, TaskSnapshot,
 };
 use highwater_core::{CheckpointId, JobName, MaxParallelism, OperatorUid, Parallelism, SubtaskIndex, TaskId};
 
@@ -42,6 +42,11 @@ pub fn coordinator_after(
 
 pub fn without_shared_files(id: CheckpointId) -> CompletedCheckpoint {
     CompletedCheckpoint { id, shared_files: Default::default() }
+}
+
+/// A request by somebody who is not waiting for its end.
+pub fn request(kind: RequestKind) -> Event {
+    Event::Request(Request { id: RequestId(0), kind })
 }
 
 /// The acknowledgement of a task that owns its key groups and wrote `files`.

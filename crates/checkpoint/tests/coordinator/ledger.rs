@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use highwater_checkpoint::CompletedCheckpoint;
-use highwater_checkpoint::{CheckpointConfig, CheckpointKind, CheckpointReport, Command, Event, Metadata, Outcome};
+use highwater_checkpoint::{
+    CheckpointConfig, CheckpointKind, CheckpointReport, Command, Event, Metadata, Outcome, SnapshotKind,
+};
 use highwater_core::CheckpointId;
 
 use crate::job::TASKS;
@@ -17,12 +19,15 @@ enum End {
     InDoubt,
     /// It had completed, or might have, and newer ones have taken its place.
     Subsumed,
+    /// It is a savepoint that completed or may have: its user's.
+    Handed,
     /// Its coordinator was lost before it said anything.
     Forgotten,
 }
 
 #[derive(Debug)]
 struct Life {
+    savepoint: bool,
     started: Duration,
     located: bool,
     triggered: bool,
@@ -101,7 +106,10 @@ impl Ledger {
             match life.end {
                 _ if doubtful && in_doubt_exist => life.end = Some(End::Completed),
                 None | Some(End::InDoubt) => life.end = Some(End::Forgotten),
-                Some(End::Completed | End::Failed | End::Subsumed | End::Forgotten) => {}
+                Some(End::Completed | End::Failed | End::Subsumed | End::Forgotten | End::Handed) => {}
+            }
+            if life.savepoint && life.end == Some(End::Completed) {
+                life.end = Some(End::Handed);
             }
         }
         (self.consecutive_failures, self.failed, self.stopped, self.completed_final) = (0, false, false, false);
@@ -113,7 +121,7 @@ impl Ledger {
     pub fn check(&mut self, commands: &[Command], now: Duration) {
         for command in commands {
             match command {
-                Command::Locate { id } => self.check_locate(*id, now),
+                Command::Locate { id, savepoint } => self.check_locate(*id, savepoint.is_some(), now),
                 Command::Trigger { id, .. } => self.check_trigger(*id),
                 Command::Publish { metadata } => self.check_publish(metadata),
                 Command::NotifyComplete { id } => self.check_notify(*id, End::Completed),
@@ -129,12 +137,15 @@ impl Ledger {
         assert!(self.stopped || self.failed || !failing, "the job goes on after too many failures");
     }
 
-    fn check_locate(&mut self, id: CheckpointId, now: Duration) {
+    fn check_locate(&mut self, id: CheckpointId, savepoint: bool, now: Duration) {
         let expected = self.lives.keys().next_back().map_or(CheckpointId(1), |last| last.next());
         assert_eq!(id, expected, "ids grow by one");
         assert!(!self.stopped && !self.failed, "{id} started after the end of the attempt");
         assert!(!self.completed_final, "{id} started after the last checkpoint");
+        let alone = !self.lives.values().any(|life| life.savepoint && life.end.is_none());
+        assert!(alone || !savepoint, "{id} is a second savepoint at a time");
         let born = Life {
+            savepoint,
             started: now,
             located: false,
             triggered: false,
@@ -165,6 +176,8 @@ impl Ledger {
         assert_eq!(life.acknowledged, (0..TASKS).collect(), "{} is published too early", metadata.id);
         assert!(life.triggered && life.end.is_none() && !life.publishing, "{} is published: {life:?}", metadata.id);
         life.publishing = true;
+        let kind = if life.savepoint { SnapshotKind::Savepoint } else { SnapshotKind::Checkpoint };
+        assert_eq!(metadata.kind, kind, "{}", metadata.id);
         let read = Metadata::decode(&metadata.encode(), "here").expect("what is published can be read");
         assert_eq!(read, *metadata);
     }
@@ -190,13 +203,21 @@ impl Ledger {
         let expected = if life.publishing { life.published } else { Some(End::Failed) };
         assert_eq!(Some(end), expected, "how {} ends", report.id);
         assert_eq!(report.times.total(), now - life.started, "the phases of {} do not add up", report.id);
-        let told = if life.triggered && end != End::InDoubt { Some(end) } else { None };
+        // Of a savepoint in between tasks hear only if it fails.
+        let silent = end == End::InDoubt || (end == End::Completed && report.kind == CheckpointKind::Savepoint);
+        let told = if life.triggered && !silent { Some(end) } else { None };
         assert_eq!(life.notified, told, "what tasks heard of {} is not how it ended: {end:?}", report.id);
+        if life.savepoint && end != End::Failed {
+            life.end = Some(End::Handed);
+        }
+        if end == End::Completed {
+            self.completed_final |= report.kind.is_final();
+        }
+        if report.kind.is_savepoint() {
+            return;
+        }
         match &report.outcome {
-            Outcome::Completed => {
-                self.consecutive_failures = 0;
-                self.completed_final |= report.kind == CheckpointKind::Final;
-            }
+            Outcome::Completed => self.consecutive_failures = 0,
             Outcome::Failed(reason) if !reason.counts() => {}
             Outcome::Failed(_) | Outcome::InDoubt { .. } => self.consecutive_failures += 1,
         }
@@ -212,6 +233,7 @@ impl Ledger {
                 life.end = Some(End::Subsumed);
             }
             Some(End::Failed | End::Subsumed) => {}
+            Some(End::Handed) => panic!("savepoint {id} is discarded"),
             Some(End::Forgotten) => panic!("{id} is discarded by a coordinator that does not know it"),
             None => {
                 let ends_now = |command: &Command| matches!(command, Command::Report(report) if report.id == id);
@@ -224,7 +246,7 @@ impl Ledger {
         for (id, life) in &self.lives {
             let may_be_restored = match life.end {
                 Some(End::Completed | End::InDoubt) | None => true,
-                Some(End::Failed | End::Subsumed | End::Forgotten) => false,
+                Some(End::Failed | End::Subsumed | End::Forgotten | End::Handed) => false,
             };
             let lost = names.iter().find(|name| life.shared_files.contains_key(*name));
             assert!(!may_be_restored || lost.is_none(), "file {lost:?} is deleted, which checkpoint {id} needs");

@@ -5,6 +5,7 @@ mod exhaustive;
 mod job;
 mod ledger;
 mod random;
+mod savepoints;
 mod stories;
 mod story;
 mod world;

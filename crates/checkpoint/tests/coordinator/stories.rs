@@ -3,7 +3,7 @@
 use highwater_checkpoint::{CheckpointConfig, Command, Coordinator, Event, FailureReason, Outcome, RequestKind};
 use highwater_core::{CheckpointId, ErrorKind};
 
-use crate::job::{acknowledgement, coordinator, file, ms, plan, task, without_shared_files};
+use crate::job::{acknowledgement, coordinator, file, ms, plan, request, task, without_shared_files};
 use crate::story::{story, story_after};
 
 /// A checkpoint every 100 ms that has 500 ms, and three failures in a row tolerated.
@@ -442,7 +442,7 @@ fn what_is_published_is_what_the_tasks_acknowledged() {
     let mut job = coordinator(&every_100_ms(), CheckpointId(4), vec![]);
     let id = CheckpointId(4);
     let mut commands = job.step(Event::Running, ms(0));
-    commands.extend(job.step(Event::Request(RequestKind::Manual), ms(10)));
+    commands.extend(job.step(request(RequestKind::Manual), ms(10)));
     commands.extend(job.step(Event::Located { id, created_unix_ms: 77 }, ms(12)));
     commands.extend(job.step(acknowledgement(id, 2, vec![file("b"), file("shared")]), ms(13)));
     commands.extend(job.step(acknowledgement(id, 0, vec![file("shared")]), ms(14)));
@@ -475,7 +475,7 @@ fn acknowledgements_that_make_no_checkpoint_are_not_published() {
     for last in [overwritten, other_key_groups, out_of_the_folder] {
         let mut job = coordinator(&every_100_ms(), id, vec![]);
         let mut commands = job.step(Event::Running, ms(0));
-        commands.extend(job.step(Event::Request(RequestKind::Manual), ms(0)));
+        commands.extend(job.step(request(RequestKind::Manual), ms(0)));
         commands.extend(job.step(Event::Located { id, created_unix_ms: 0 }, ms(0)));
         commands.extend(job.step(acknowledgement(id, 0, vec![file("a")]), ms(0)));
         commands.extend(job.step(acknowledgement(id, 1, vec![]), ms(0)));

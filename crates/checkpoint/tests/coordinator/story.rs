@@ -1,10 +1,12 @@
 //! A small language in which a test of the coordinator reads as a story: `<ms> <event> -> <command>; <command>`.
 
-use highwater_checkpoint::protocol::{CheckpointReport, RequestKind};
-use highwater_checkpoint::{CheckpointConfig, CheckpointKind, Command, Coordinator, Event, FailureReason, Outcome};
+use highwater_checkpoint::{
+    CheckpointConfig, CheckpointKind, CheckpointReport, Command, Coordinator, Event, FailureReason, Outcome,
+    RequestKind,
+};
 use highwater_core::CheckpointId;
 
-use crate::job::{acknowledgement, coordinator, file, ms, task};
+use crate::job::{acknowledgement, coordinator, file, ms, request, task};
 
 /// Tells the story to a new coordinator, whose first id is 1.
 pub fn story(config: &CheckpointConfig, lines: &str) {
@@ -39,8 +41,10 @@ fn events(told: &str) -> Vec<Event> {
         ["running"] => Event::Running,
         ["tick"] => Event::Tick,
         ["shutdown"] => Event::Shutdown,
-        ["request", "manual"] => Event::Request(RequestKind::Manual),
-        ["request", "final"] => Event::Request(RequestKind::Final),
+        ["request", "manual"] => request(RequestKind::Manual),
+        ["request", "savepoint"] => request(RequestKind::Savepoint),
+        ["request", "final"] => request(RequestKind::Final),
+        ["request", "final", "savepoint"] => request(RequestKind::FinalSavepoint),
         ["located", n] => Event::Located { id: id(n), created_unix_ms: 1_700_000_000_000 },
         ["locate", "failed", n] => Event::LocateFailed { id: id(n), error: "denied".to_owned() },
         ["prepared", n, t] => Event::Prepared { id: id(n), task: task(index(t)) },
@@ -62,7 +66,7 @@ fn publish_failed(id: CheckpointId, may_have_happened: bool) -> Event {
 
 fn render(command: Command) -> String {
     match command {
-        Command::Locate { id } => format!("locate {id}"),
+        Command::Locate { id, savepoint } => format!("locate {id}{}", savepoint.map_or("", |_| " savepoint")),
         Command::Trigger { id, kind } => format!("trigger {id} {}", kind_word(kind)),
         Command::Publish { metadata } => format!("publish {}", metadata.id),
         Command::NotifyComplete { id } => format!("notify complete {id}"),
@@ -88,7 +92,9 @@ fn kind_word(kind: CheckpointKind) -> &'static str {
     match kind {
         CheckpointKind::Periodic => "periodic",
         CheckpointKind::Manual => "manual",
+        CheckpointKind::Savepoint => "savepoint",
         CheckpointKind::Final => "final",
+        CheckpointKind::FinalSavepoint => "final savepoint",
     }
 }
 

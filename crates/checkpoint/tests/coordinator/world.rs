@@ -6,7 +6,7 @@ use std::time::Duration;
 use highwater_checkpoint::{CheckpointConfig, Command, Coordinator, Event, RequestKind};
 use highwater_core::CheckpointId;
 
-use crate::job::{TASKS, acknowledgement, coordinator, coordinator_after, file, ms, shared_file, task};
+use crate::job::{TASKS, acknowledgement, coordinator, coordinator_after, file, ms, request, shared_file, task};
 use crate::ledger::Ledger;
 
 /// Something that can happen next.
@@ -51,6 +51,8 @@ pub struct World {
     now: Duration,
     locating: BTreeSet<CheckpointId>,
     publishing: BTreeSet<CheckpointId>,
+    /// Those of the pending that are savepoints.
+    savepoints: BTreeSet<CheckpointId>,
     tasks: BTreeMap<(CheckpointId, u32), TaskStep>,
     /// The checkpoints that wrote the shared files which each task's state consists of.
     lineages: BTreeMap<u32, Vec<CheckpointId>>,
@@ -67,6 +69,7 @@ impl World {
             now: Duration::ZERO,
             locating: BTreeSet::new(),
             publishing: BTreeSet::new(),
+            savepoints: BTreeSet::new(),
             tasks: BTreeMap::new(),
             lineages: BTreeMap::new(),
         };
@@ -96,7 +99,8 @@ impl World {
             actions.push(Action::Publish(id));
             actions.extend(failures);
         }
-        actions.extend([RequestKind::Manual, RequestKind::Final].map(Action::Request));
+        let requests = [RequestKind::Manual, RequestKind::Final, RequestKind::Savepoint, RequestKind::FinalSavepoint];
+        actions.extend(requests.map(Action::Request));
         actions.push(Action::Shutdown);
         actions.extend([true, false].map(|in_doubt_exist| Action::Restart { in_doubt_exist }));
         actions
@@ -109,7 +113,7 @@ impl World {
                 self.now = self.now.max(self.coordinator.next_wake().expect("a time to wake at"));
                 self.tell(Event::Tick);
             }
-            Action::Request(request) => self.tell(Event::Request(request)),
+            Action::Request(kind) => self.tell(request(kind)),
             Action::Locate(id) => {
                 self.locating.remove(&id);
                 self.tell(Event::Located { id, created_unix_ms: 0 });
@@ -126,7 +130,7 @@ impl World {
                 self.tasks.insert((id, index), TaskStep::Done);
                 // One of the tasks keeps its state inline.
                 let mut files: Vec<_> = (1..=index).map(|n| file(&format!("{index}-{n}"))).collect();
-                if id >= self.first_id {
+                if id >= self.first_id && !self.savepoints.contains(&id) {
                     let lineage = self.lineages.entry(index).or_default();
                     lineage.push(id);
                     // Every third file of a task holds its whole state.
@@ -179,8 +183,9 @@ impl World {
         self.ledger.check(&commands, self.now);
         for command in commands {
             match command {
-                Command::Locate { id } => {
+                Command::Locate { id, savepoint } => {
                     self.locating.insert(id);
+                    self.savepoints.extend(savepoint.map(|_| id));
                 }
                 Command::Trigger { id, .. } => {
                     self.tasks.extend((0..TASKS).map(|index| ((id, index), TaskStep::Triggered)));

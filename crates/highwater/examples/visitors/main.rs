@@ -81,7 +81,7 @@ fn main() -> highwater::Result<()> {
     logging::init(settings.log_format);
 
     let env = StreamExecutionEnvironment::with_settings(settings);
-    env.show_progress(true);
+    env.show_progress(true).control_socket(true);
     let totals = Arc::new(Totals::default());
     build(&env, &args, &totals);
     let job = env.execute("visitors")?;

@@ -75,6 +75,10 @@ pub struct JobArgs {
     #[arg(long, help_heading = HEADING, value_name = "COUNT")]
     pub retained_checkpoints: Option<String>,
 
+    /// Where savepoints go whose request does not say: a path or URI (default: nowhere)
+    #[arg(long, help_heading = HEADING, value_name = "DIR")]
+    pub savepoint_dir: Option<String>,
+
     /// What to do when the job fails: none, fixed-delay, exponential-delay or failure-rate (default: exponential-delay if
     /// there is a checkpoint interval, else none)
     ///
@@ -96,6 +100,20 @@ pub struct JobArgs {
     /// The snapshot to start from: a path or URI (default: the newest valid one in the checkpoint directory)
     #[arg(long, help_heading = HEADING, value_name = "PATH")]
     pub restore: Option<String>,
+
+    /// Whose the snapshot to start from is: no-claim leaves it alone, claim deletes it once the job has a checkpoint of its own
+    /// (default: no-claim)
+    #[arg(long, help_heading = HEADING, value_name = "MODE")]
+    pub claim_mode: Option<String>,
+
+    /// Drop restored state of operators that the program does not have, instead of refusing to start (default: false)
+    #[arg(long, help_heading = HEADING, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_non_restored_state: Option<String>,
+
+    /// Directory of the socket through which the job is asked for savepoints and stops (default: highwater in
+    /// XDG_RUNTIME_DIR, else a directory of the user in the directory for temporary files)
+    #[arg(long, help_heading = HEADING, value_name = "DIR")]
+    pub run_dir: Option<String>,
 
     /// Memory a process may take, like 512MiB or 16GiB, before the job fails with an error that says so; off for no bound
     /// (default: nine tenths of what the machine or its container has)
@@ -165,9 +183,13 @@ impl JobArgs {
             Key::MaxConcurrentCheckpoints => &self.max_concurrent_checkpoints,
             Key::TolerableFailedCheckpoints => &self.tolerable_failed_checkpoints,
             Key::RetainedCheckpoints => &self.retained_checkpoints,
+            Key::SavepointDir => &self.savepoint_dir,
             Key::RestartStrategy => &self.restart_strategy,
             Key::Fresh => &self.fresh,
             Key::Restore => &self.restore,
+            Key::ClaimMode => &self.claim_mode,
+            Key::AllowNonRestoredState => &self.allow_non_restored_state,
+            Key::RunDir => &self.run_dir,
             Key::MemoryBudget => &self.memory_budget,
             Key::LogFormat => &self.log_format,
             Key::Config => &self.config,

@@ -17,9 +17,13 @@ pub(super) enum Key {
     MaxConcurrentCheckpoints,
     TolerableFailedCheckpoints,
     RetainedCheckpoints,
+    SavepointDir,
     RestartStrategy,
     Fresh,
     Restore,
+    ClaimMode,
+    AllowNonRestoredState,
+    RunDir,
     MemoryBudget,
     LogFormat,
     Config,
@@ -27,7 +31,7 @@ pub(super) enum Key {
 
 impl Key {
     /// Every setting, in the order of the help.
-    pub(super) const ALL: [Key; 20] = [
+    pub(super) const ALL: [Key; 24] = [
         Key::Workers,
         Key::MaxParallelism,
         Key::Process,
@@ -42,9 +46,13 @@ impl Key {
         Key::MaxConcurrentCheckpoints,
         Key::TolerableFailedCheckpoints,
         Key::RetainedCheckpoints,
+        Key::SavepointDir,
         Key::RestartStrategy,
         Key::Fresh,
         Key::Restore,
+        Key::ClaimMode,
+        Key::AllowNonRestoredState,
+        Key::RunDir,
         Key::MemoryBudget,
         Key::LogFormat,
         Key::Config,
@@ -67,9 +75,13 @@ impl Key {
             Key::MaxConcurrentCheckpoints => "max-concurrent-checkpoints",
             Key::TolerableFailedCheckpoints => "tolerable-failed-checkpoints",
             Key::RetainedCheckpoints => "retained-checkpoints",
+            Key::SavepointDir => "savepoint-dir",
             Key::RestartStrategy => "restart-strategy",
             Key::Fresh => "fresh",
             Key::Restore => "restore",
+            Key::ClaimMode => "claim-mode",
+            Key::AllowNonRestoredState => "allow-non-restored-state",
+            Key::RunDir => "run-dir",
             Key::MemoryBudget => "memory-budget",
             Key::LogFormat => "log-format",
             Key::Config => "config",
@@ -149,7 +161,7 @@ mod tests {
     fn where_nothing_is_near_all_are_listed() {
         let error = Key::in_file("config").unwrap_err();
         assert!(error.starts_with("there is no setting \"config\": the settings are workers, max-parallelism, "));
-        assert!(error.ends_with("restore, memory-budget, log-format"), "{error}");
+        assert!(error.ends_with("memory-budget, log-format"), "{error}");
     }
 
     #[test]

@@ -81,9 +81,13 @@ fn shown(settings: &Settings, key: Key) -> String {
         Key::MaxConcurrentCheckpoints => format!("{:?}", checkpoint.max_concurrent),
         Key::TolerableFailedCheckpoints => format!("{:?}", checkpoint.tolerable_failures),
         Key::RetainedCheckpoints => format!("{:?}", checkpoint.retained),
+        Key::SavepointDir => format!("{:?}", settings.savepoint_dir),
         Key::RestartStrategy => format!("{:?}", settings.restart_strategy),
         Key::Fresh => format!("{:?}", settings.fresh),
         Key::Restore => format!("{:?}", settings.restore),
+        Key::ClaimMode => format!("{:?}", settings.claim_mode),
+        Key::AllowNonRestoredState => format!("{:?}", settings.allow_non_restored_state),
+        Key::RunDir => format!("{:?}", settings.run_dir),
         Key::MemoryBudget => format!("{:?}", settings.memory_budget),
         Key::LogFormat => format!("{:?}", settings.log_format),
         Key::Config => panic!("config is no field of the settings"),
@@ -107,11 +111,15 @@ fn examples(key: Key) -> Option<[(&'static str, &'static str); 2]> {
         Key::MaxConcurrentCheckpoints => [("2", "2"), ("3", "3")],
         Key::TolerableFailedCheckpoints => [("2", "2"), ("3", "3")],
         Key::RetainedCheckpoints => [("2", "2"), ("3", "3")],
+        Key::SavepointDir => [("/one", "Some(\"/one\")"), ("file:///two", "Some(\"file:///two\")")],
         Key::RestartStrategy => {
             [("none", "Some(None)"), ("fixed-delay:attempts=3,delay=2s", "Some(FixedDelay { attempts: 3, delay: 2s })")]
         }
         Key::Fresh => [("true", "true"), ("false", "false")],
         Key::Restore => [("chk-1", "Some(\"chk-1\")"), ("chk-2", "Some(\"chk-2\")")],
+        Key::ClaimMode => [("claim", "Claim"), ("no-claim", "NoClaim")],
+        Key::AllowNonRestoredState => [("true", "true"), ("false", "false")],
+        Key::RunDir => [("/one", "Some(\"/one\")"), ("two", "Some(\"two\")")],
         Key::MemoryBudget => [("64MiB", "Some(67108864)"), ("off", "None")],
         Key::LogFormat => [("json", "Json"), ("text", "Text")],
         Key::Config => return None,
@@ -198,6 +206,7 @@ fn mistakes(key: Key) -> Option<(&'static str, &'static str)> {
         Key::MaxConcurrentCheckpoints => ("0", "give a whole number from 1 to 4294967295"),
         Key::TolerableFailedCheckpoints => ("some", "give a whole number from 0 to 4294967295"),
         Key::RetainedCheckpoints => ("0", "give a whole number from 1 to 4294967295"),
+        Key::SavepointDir => (" ", "give a path or URI"),
         Key::RestartStrategy => (
             "fixed-delay:delay=3",
             "delay is \"3\": give a time with its unit, like 500ms, 10s, \
@@ -205,6 +214,9 @@ fn mistakes(key: Key) -> Option<(&'static str, &'static str)> {
         ),
         Key::Fresh => ("yes", "give true or false"),
         Key::Restore => (" ", "give a path or URI"),
+        Key::ClaimMode => ("legacy", "give no-claim or claim"),
+        Key::AllowNonRestoredState => ("some", "give true or false"),
+        Key::RunDir => (" ", "give a path or URI"),
         Key::MemoryBudget => ("16GB", "give a whole number with its unit, like 512MiB or 16GiB, or off"),
         Key::LogFormat => ("xml", "give text or json"),
         Key::Config => return None,
@@ -350,6 +362,7 @@ fn the_help_states_the_defaults() {
             // Defaults in words.
             Key::Workers | Key::MaxParallelism | Key::Hosts | Key::JobName | Key::MemoryBudget => {}
             Key::CheckpointDir | Key::LocalRecoveryDir | Key::RestartStrategy | Key::Restore | Key::Config => {}
+            Key::SavepointDir | Key::RunDir => {}
             _ => assert_eq!(Scene::default().flag(key, stated).resolve().unwrap(), Settings::default(), "{help}"),
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use highwater_checkpoint::CheckpointingMode;
 use highwater_core::{JobName, MaxParallelism, ProcessIndex};
+use highwater_runtime::ClaimMode;
 
 use super::LogFormat;
 
@@ -63,6 +64,14 @@ pub(super) fn checkpoint_mode(text: &str) -> Parsed<CheckpointingMode> {
         "exactly-once" => Ok(CheckpointingMode::ExactlyOnce),
         "at-least-once" => Ok(CheckpointingMode::AtLeastOnce),
         _ => Err("give exactly-once or at-least-once".into()),
+    }
+}
+
+pub(super) fn claim_mode(text: &str) -> Parsed<ClaimMode> {
+    match text {
+        "no-claim" => Ok(ClaimMode::NoClaim),
+        "claim" => Ok(ClaimMode::Claim),
+        _ => Err("give no-claim or claim".into()),
     }
 }
 

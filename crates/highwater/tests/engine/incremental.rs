@@ -34,7 +34,7 @@ struct CountPadded {
 const FORGET: u64 = 11;
 
 /// What a timer emits is told apart by this.
-const FIRED: u64 = 1 << 40;
+pub const FIRED: u64 = 1 << 40;
 
 impl KeyedProcessFunction<u64, u64> for CountPadded {
     type State = Padded;
@@ -59,7 +59,7 @@ impl KeyedProcessFunction<u64, u64> for CountPadded {
     }
 }
 
-fn padded(
+pub fn padded(
     env: &StreamExecutionEnvironment,
     numbers: Numbers,
     keys: u64,
@@ -77,7 +77,7 @@ fn padded(
 }
 
 /// What must come out for the numbers below `count`.
-fn expected(count: u64, keys: u64) -> Vec<(u64, u64)> {
+pub fn expected(count: u64, keys: u64) -> Vec<(u64, u64)> {
     let mut seen = BTreeMap::<u64, u64>::new();
     let mut out = Vec::new();
     for number in 0..count {

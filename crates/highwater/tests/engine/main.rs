@@ -12,6 +12,7 @@ mod pressure;
 mod processes;
 mod recovery;
 mod restarts;
+mod savepoints;
 mod stopping;
 mod storage_faults;
 mod support;

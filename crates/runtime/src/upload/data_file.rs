@@ -3,8 +3,8 @@
 use highwater_checkpoint::block::BLOCK;
 use highwater_checkpoint::metadata::{FileDigest, Location};
 use highwater_core::{CheckpointId, Result, frame};
-use highwater_storage::layout::shared_name;
-use highwater_storage::{JobStore, SnapshotWriter};
+use highwater_storage::layout::{data_name, shared_name};
+use highwater_storage::{JobStore, SnapshotDir, SnapshotWriter};
 
 /// A file of blocks, one directly after the other.
 pub(super) struct DataFile {
@@ -20,6 +20,12 @@ impl DataFile {
         let name = shared_name(id, worker);
         let writer = store.create_shared(&name)?;
         Ok(DataFile { digest: FileDigest { name, shared_by: Some(id), len: 0, crc32c: 0 }, writer, failure: None })
+    }
+
+    /// Begins the file of `worker` for a savepoint.
+    pub fn create_in(savepoint: &SnapshotDir, worker: u32) -> Result<DataFile> {
+        let (name, writer) = (data_name(worker), savepoint.create_data(worker)?);
+        Ok(DataFile { digest: FileDigest { name, shared_by: None, len: 0, crc32c: 0 }, writer, failure: None })
     }
 
     /// Its name.

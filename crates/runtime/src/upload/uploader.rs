@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
+use highwater_checkpoint::Lineage;
 use highwater_checkpoint::block::{BLOCK, BlockBuilder, Section, SectionKind};
 use highwater_checkpoint::metadata::{Block, FileDigest, Location, TaskSnapshot};
 use highwater_core::{CheckpointId, Error, ErrorKind, Result, TaskId, frame};
@@ -15,6 +16,7 @@ use super::data_file::DataFile;
 use super::tracked::Tracked;
 use super::{INLINE_BYTES, KeyedFrame, Message, SnapshotFrame, WRITTEN_CHUNKS, Written};
 use crate::control::{Control, TaskEvent, lock};
+use crate::savepoint::SavepointLocation;
 
 pub(super) struct Uploader {
     worker: u32,
@@ -30,9 +32,13 @@ pub(super) struct Uploader {
     written: Written,
 }
 
-/// What has come in for one checkpoint.
+/// What has come in for one checkpoint or savepoint.
 #[derive(Default)]
 struct OpenCheckpoint {
+    /// Where it goes, if it is a savepoint.
+    savepoint: Option<SavepointLocation>,
+    /// What a savepoint consists of, apart from the lineages that go on.
+    own: BTreeMap<(TaskId, &'static str), Tracked>,
     parts: BTreeMap<TaskId, Part>,
     file: Option<DataFile>,
     /// Tasks that have handed over everything.
@@ -96,19 +102,23 @@ impl Uploader {
     /// What a task handed over is not written: the checkpoint fails, and the task's next one has to hold everything.
     fn decline_on_error(&mut self, id: CheckpointId, task: &TaskId, result: Result<()>) {
         let Err(error) = result else { return };
-        self.tracked.iter_mut().filter(|((of, _), _)| of == task).for_each(|(_, tracked)| tracked.lose());
-        if self.open.entry(id).or_default().declined.insert(task.clone()) {
+        let checkpoint = opened(&mut self.open, id, &self.control);
+        if checkpoint.savepoint.is_none() {
+            self.tracked.iter_mut().filter(|((of, _), _)| of == task).for_each(|(_, tracked)| tracked.lose());
+        }
+        if checkpoint.declined.insert(task.clone()) {
             self.control.tell(TaskEvent::Declined { id, task: task.clone(), reason: error.to_string() });
         }
     }
 
     fn take_chunk(&mut self, id: CheckpointId, task: &TaskId, state: &'static str, chunk: Chunk) -> Result<()> {
         let Chunk { group, kind, entries, bytes } = chunk;
-        let (worker, store) = (self.worker, self.store.as_deref());
-        let checkpoint = self.open.entry(id).or_default();
+        let checkpoint = opened(&mut self.open, id, &self.control);
         if checkpoint.declined.contains(task) {
             return Ok(());
         }
+        let (store, savepoint) = (self.store.as_deref(), checkpoint.savepoint.as_ref());
+        let place = Place { id, worker: self.worker, store, savepoint };
         let part = checkpoint.parts.entry(task.clone()).or_default();
         part.bytes += bytes.len() as u64;
         let (builder, blocks) = part.states.entry(state).or_default();
@@ -128,7 +138,7 @@ impl Uploader {
         };
         builder.push(&Section { id, group, kind, entries, bytes: &bytes });
         if part.bytes > INLINE_BYTES && builder.is_full() {
-            let file = open_file(&mut checkpoint.file, store, id, worker)?;
+            let file = place.open_file(&mut checkpoint.file)?;
             write_block(builder, blocks, |payload| file.append(payload))?;
         }
         let mut written = lock(&self.written);
@@ -139,7 +149,7 @@ impl Uploader {
     }
 
     fn take_finish(&mut self, id: CheckpointId, task: &TaskId, frame: SnapshotFrame) -> Result<()> {
-        let checkpoint = self.open.entry(id).or_default();
+        let checkpoint = opened(&mut self.open, id, &self.control);
         checkpoint.finished += 1;
         let part = checkpoint.parts.remove(task).unwrap_or_default();
         if checkpoint.declined.contains(task) {
@@ -151,9 +161,11 @@ impl Uploader {
         if let Some(durable) = frame.durable {
             durable()?;
         }
+        let checkpoint = opened(&mut self.open, id, &self.control);
+        let lineages = if checkpoint.savepoint.is_some() { &checkpoint.own } else { &self.tracked };
         let mut files = BTreeSet::new();
         let keyed = frame.keyed.into_iter().map(|frame| {
-            let tracked = &self.tracked[&(task.clone(), frame.name)];
+            let tracked = &lineages[&(task.clone(), frame.name)];
             files.extend(tracked.lineage().files().map(str::to_owned));
             tracked.snapshot(frame)
         });
@@ -162,18 +174,24 @@ impl Uploader {
         if acknowledgement.files.iter().all(|name| self.durable.contains_key(name)) {
             acknowledgement.send(id, &self.durable, &self.control);
         } else {
-            self.open.entry(id).or_default().waiting.push(acknowledgement);
+            checkpoint.waiting.push(acknowledgement);
         }
         Ok(())
     }
 
-    /// Appends what a task wrote at checkpoint `id` to the lineages of its states.
+    /// Appends what a task wrote at checkpoint `id` to the lineages of its states: of a savepoint to new ones.
     fn advance(&mut self, id: CheckpointId, task: &TaskId, frames: &[KeyedFrame], mut part: Part) -> Result<()> {
-        let (worker, store) = (self.worker, self.store.as_deref());
-        let file = &mut self.open.entry(id).or_default().file;
+        let OpenCheckpoint { savepoint, own, file, .. } = opened(&mut self.open, id, &self.control);
+        let place = Place { id, worker: self.worker, store: self.store.as_deref(), savepoint: savepoint.as_ref() };
+        let lineages = if savepoint.is_some() { own } else { &mut self.tracked };
+        if savepoint.is_some() {
+            let empty =
+                |frame: &KeyedFrame| ((task.clone(), frame.name), Tracked::new(Lineage::default(), Arc::default()));
+            lineages.extend(frames.iter().map(empty));
+        }
         let mut inline = 0;
         for frame in frames {
-            let tracked = self.tracked.get_mut(&(task.clone(), frame.name));
+            let tracked = lineages.get_mut(&(task.clone(), frame.name));
             let tracked = tracked.ok_or_else(|| Error::internal(format!("state {} is not tracked", frame.name)))?;
             let (mut builder, mut blocks) = part.states.remove(frame.name).unwrap_or_default();
             write_block(&mut builder, &mut blocks, |payload| {
@@ -185,14 +203,12 @@ impl Uploader {
             inline += tracked.inline_bytes();
         }
         for frame in frames {
-            let Some(tracked) = self.tracked.get_mut(&(task.clone(), frame.name)) else { continue };
+            let Some(tracked) = lineages.get_mut(&(task.clone(), frame.name)) else { continue };
             if inline > INLINE_BYTES {
-                tracked.move_inline(|framed| open_file(file, store, id, worker)?.append_frame(&[framed]))?;
+                tracked.move_inline(|framed| place.open_file(file)?.append_frame(&[framed]))?;
             }
-            let Some(store) = store else { continue };
-            tracked.merge(frame.range, store, &self.durable, |payload| {
-                open_file(file, Some(store), id, worker)?.append(payload)
-            })?;
+            let Some(store) = place.store else { continue };
+            tracked.merge(frame.range, store, &self.durable, |payload| place.open_file(file)?.append(payload))?;
         }
         Ok(())
     }
@@ -217,12 +233,17 @@ impl Uploader {
     }
 
     fn close(&mut self, id: CheckpointId, checkpoint: OpenCheckpoint) {
+        let is_savepoint = checkpoint.savepoint.is_some();
+        // Files of two savepoints have the same names.
+        let mut own = BTreeMap::new();
+        let durable = if is_savepoint { &mut own } else { &mut self.durable };
         let mut failure = None;
         if let Some(file) = checkpoint.file {
             let name = file.name().to_owned();
             match file.finish() {
-                Ok(digest) => drop(self.durable.insert(name, digest)),
+                Ok(digest) => drop(durable.insert(name, digest)),
                 Err(error) => {
+                    // No lineage refers to a file of a savepoint.
                     let refers = |tracked: &&mut Tracked| tracked.lineage().files().any(|file| file == name);
                     self.tracked.values_mut().filter(refers).for_each(Tracked::lose);
                     failure = Some(error);
@@ -230,8 +251,8 @@ impl Uploader {
             }
         }
         for waiting in checkpoint.waiting {
-            if waiting.files.iter().all(|name| self.durable.contains_key(name)) {
-                waiting.send(id, &self.durable, &self.control);
+            if waiting.files.iter().all(|name| durable.contains_key(name)) {
+                waiting.send(id, durable, &self.control);
             } else {
                 let reason = failure.clone().unwrap_or_else(|| "a file of the checkpoint before it failed".to_owned());
                 self.control.tell(TaskEvent::Declined { id, task: waiting.task, reason });
@@ -248,18 +269,37 @@ impl Acknowledgement {
     }
 }
 
-/// The file of the checkpoint, begun with the first that goes into it.
-fn open_file<'a>(
-    file: &'a mut Option<DataFile>,
-    store: Option<&JobStore>,
+/// What has come in for checkpoint `id`, opened with the first of it.
+fn opened<'a>(
+    open: &'a mut BTreeMap<CheckpointId, OpenCheckpoint>,
+    id: CheckpointId,
+    control: &Control,
+) -> &'a mut OpenCheckpoint {
+    open.entry(id).or_insert_with(|| OpenCheckpoint { savepoint: control.savepoint(id), ..OpenCheckpoint::default() })
+}
+
+/// Where a worker's file of a checkpoint goes.
+#[derive(Clone, Copy)]
+struct Place<'a> {
     id: CheckpointId,
     worker: u32,
-) -> Result<&'a mut DataFile> {
-    match file {
-        Some(file) => Ok(file),
-        none => {
-            let store = store.ok_or_else(|| Error::internal("a checkpoint without a storage"))?;
-            Ok(none.insert(DataFile::create(store, id, worker)?))
+    store: Option<&'a JobStore>,
+    savepoint: Option<&'a SavepointLocation>,
+}
+
+impl Place<'_> {
+    /// The file, begun with the first that goes into it.
+    fn open_file<'f>(&self, file: &'f mut Option<DataFile>) -> Result<&'f mut DataFile> {
+        match file {
+            Some(file) => Ok(file),
+            none => {
+                let store = self.store.ok_or_else(|| Error::internal("a checkpoint without a storage"))?;
+                let begun = match self.savepoint {
+                    Some(location) => DataFile::create_in(&location.open(store.storage())?, self.worker),
+                    None => DataFile::create(store, self.id, self.worker),
+                };
+                Ok(none.insert(begun?))
+            }
         }
     }
 }
