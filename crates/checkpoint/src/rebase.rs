@@ -5,11 +5,11 @@
 //!
 //! * when its changes since have reached about the size of all its rows: then each byte of change costs about one more byte
 //!   written, and the lineage holds at most two and a half times the state;
-//! * when the task has since written [`STALE`] times its whole state, so that groups that hardly change do not hold on to old
+//! * when the task has since written `STALE` times its whole state, so that groups that hardly change do not hold on to old
 //!   files for ever.
 //!
 //! The threshold of the first rule differs from group to group, so that groups that change alike do not come due all at once.
-//! A state that is [small](SMALL) is always written in full.
+//! A state that is small is always written in full.
 
 use highwater_core::{KeyGroup, KeyGroupRange};
 
