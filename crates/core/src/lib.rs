@@ -4,12 +4,14 @@
 //! * [`key_group`]: key groups and the formulas that assign keys to them and them to subtasks (Flink's rule);
 //! * [`frame`]: the envelope of every byte sequence that goes to storage: magic, version, length, checksum;
 //! * [`clock`]: the one door through which time comes in, so that a run can be replayed;
+//! * [`duration`]: times as people write them;
 //! * [`timestamp`]: moments as text;
 //! * [`error`]: one error type whose kind tells the caller what to do.
 //!
 //! This crate does no I/O and starts no thread.
 
 pub mod clock;
+pub mod duration;
 pub mod error;
 pub mod frame;
 pub mod id;

@@ -110,7 +110,9 @@ fn lifetime(meta: &ParseNestedMeta<'_>) -> Result<Lifetime> {
     }
     let literal: syn::Lit = value.parse()?;
     let ms = match &literal {
-        syn::Lit::Str(text) => sum_of_terms(&text.value()),
+        syn::Lit::Str(text) => {
+            highwater_core::duration::parse(&text.value()).and_then(|ttl| u64::try_from(ttl.as_millis()).ok())
+        }
         _ => None,
     };
     // The runtime counts in signed milliseconds.
@@ -128,30 +130,4 @@ fn choice(meta: &ParseNestedMeta<'_>, choices: &[(&str, &'static str)]) -> Resul
             Err(Error::new_spanned(given, format!("give {}", names.join(" or "))))
         }
     }
-}
-
-/// The sum of a time's terms in ms, as in a job's settings: whole numbers with units. `None` if it is malformed or too
-/// large.
-fn sum_of_terms(text: &str) -> Option<u64> {
-    let (mut sum, mut rest) = (None, text);
-    while !rest.is_empty() {
-        let (number, after) = split_where(rest, |c| !c.is_ascii_digit());
-        let (unit, after) = split_where(after, |c| c.is_ascii_digit());
-        let ms_per_unit = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        let term = number.parse::<u64>().ok()?.checked_mul(ms_per_unit)?;
-        sum = Some(term.checked_add(sum.unwrap_or(0))?);
-        rest = after;
-    }
-    sum
-}
-
-fn split_where(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
-    text.split_at(text.find(ends).unwrap_or(text.len()))
 }

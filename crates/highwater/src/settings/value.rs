@@ -5,11 +5,10 @@
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
-use std::str::FromStr;
 use std::time::Duration;
 
 use highwater_checkpoint::CheckpointingMode;
-use highwater_core::{JobName, MaxParallelism, ProcessIndex};
+use highwater_core::{JobName, MaxParallelism, ProcessIndex, duration};
 use highwater_runtime::ClaimMode;
 
 use super::LogFormat;
@@ -113,7 +112,7 @@ pub(super) fn memory_budget(text: &str) -> Parsed<Option<u64>> {
 
 /// A whole number with a unit: a number alone is too easily meant as something else than bytes.
 fn bytes(text: &str) -> Option<u64> {
-    let (number, unit) = split_where(text, |c| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let shift = match unit {
         "KiB" => 10,
         "MiB" => 20,
@@ -137,33 +136,7 @@ pub(super) fn time_above_zero(text: &str) -> Parsed<Duration> {
 }
 
 pub(super) fn time(text: &str) -> Parsed<Duration> {
-    sum_of_terms(text).ok_or(TIME.into())
-}
-
-/// The sum of a time's terms. `None` if it is malformed or too large.
-fn sum_of_terms(text: &str) -> Option<Duration> {
-    let mut sum = None;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (number, after) = split_where(rest, |c| !c.is_ascii_digit());
-        let (unit, after) = split_where(after, |c| c.is_ascii_digit());
-        let ms_per_unit = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        let term = u64::from_str(number).ok()?.checked_mul(ms_per_unit)?;
-        sum = Some(term.checked_add(sum.unwrap_or(0))?);
-        rest = after;
-    }
-    sum.map(Duration::from_millis)
-}
-
-fn split_where(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
-    text.split_at(text.find(ends).unwrap_or(text.len()))
+    duration::parse(text).ok_or(TIME.into())
 }
 
 #[cfg(test)]
