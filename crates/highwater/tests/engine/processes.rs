@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use highwater::client::SavepointTarget;
 use highwater::connectors::CollectSink;
 use highwater::prelude::*;
-use highwater::{JobEnd, JobResult, Result, Settings, StopHandle};
+use highwater::status::JobPhase;
+use highwater::{JobEnd, JobResult, Result, Settings, StartFrom, StopHandle};
 use highwater_core::ProcessIndex;
 
 use crate::broadcast::{assert_matched, matching_numbers};
@@ -157,5 +159,47 @@ fn a_process_that_is_lost_ends_the_attempt_and_the_other_one_goes_on_waiting_for
         stop_leader.stop();
         stop_leader.stop();
         assert!(leader.join().unwrap().is_err());
+    });
+}
+
+#[test]
+fn a_savepoint_of_two_processes_is_restored_in_one_and_one_that_cannot_be_taken_leaves_them_running() {
+    const COUNT: u64 = 400;
+    returns(|| {
+        let (dir, hosts, sink) = (tempfile::tempdir().unwrap(), addresses(), CollectSink::new());
+        let (target, nowhere) = (dir.path().join("savepoints"), dir.path().join("file/savepoints"));
+        std::fs::write(dir.path().join("file"), "in the way").unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let processes = [0, 1].map(|process| {
+            let (checkpoints, hosts, sink) = (dir.path().join("checkpoints"), hosts.clone(), sink.clone());
+            let sender = sender.clone();
+            start(move || {
+                let env = environment(process, &hosts, &checkpoints);
+                let numbers =
+                    Numbers::new(COUNT).when(|number| if number < COUNT / 2 { Step::Emit } else { Step::Wait });
+                counting(&env, numbers, &sink, fine);
+                sender.send((process, env.client())).unwrap();
+                env
+            })
+        });
+        let clients: std::collections::BTreeMap<_, _> = receiver.iter().take(2).collect();
+        let (leader, follower) = (&clients[&0], &clients[&1]);
+        let at = |path: &Path| SavepointTarget::Dir(path.to_str().unwrap().to_owned());
+        while leader.status().phase() != JobPhase::Running {
+            std::thread::yield_now();
+        }
+        follower.savepoint(at(&target)).unwrap_err();
+        let error = leader.stop_with_savepoint(at(&nowhere), false).unwrap_err();
+        assert!(error.to_string().contains("cannot take a savepoint"), "{error}");
+        leader.savepoint(at(&target)).unwrap();
+        let path = leader.stop_with_savepoint(at(&target), false).unwrap();
+        let ends = processes.map(|(thread, _)| thread.join().unwrap().unwrap().end);
+        assert_eq!(ends, [JobEnd::Stopped; 2]);
+
+        let env = crate::support::environment(3);
+        env.enable_checkpointing(Duration::from_millis(5)).start_from(StartFrom::Path(path));
+        counting(&env, Numbers::new(COUNT), &sink, fine);
+        assert_eq!(run(&env).unwrap().end, JobEnd::Finished);
+        assert_exactly_once(&sink.committed(), COUNT);
     });
 }
