@@ -347,9 +347,9 @@ impl Coordinator {
             return;
         }
         while let Some(pending) = self.pending.values_mut().find(|pending| pending.phase() == Phase::Complete) {
-            let id = pending.id();
+            let (id, kind) = (pending.id(), pending.kind());
             match pending.publish(&self.plan, self.config.mode, self.now) {
-                Ok(metadata) => return self.commands.push(Command::Publish { metadata: Box::new(metadata) }),
+                Ok(metadata) => return self.commands.push(Command::Publish { metadata: Box::new(metadata), kind }),
                 Err(error) => self.abort(id, FailureReason::Inconsistent { error }),
             }
         }

@@ -31,6 +31,7 @@ pub mod recovery;
 pub mod rescale;
 pub mod restart;
 mod retention;
+pub mod savepoint;
 pub mod times;
 mod validate;
 
@@ -48,4 +49,5 @@ pub use protocol::{
 pub use recovery::{Candidate, Choice};
 pub use restart::{Decision, Failure, RestartStrategy, Restarts};
 pub use retention::CompletedCheckpoint;
+pub use savepoint::SavepointLocation;
 pub use times::CheckpointTimes;

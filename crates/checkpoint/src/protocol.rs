@@ -175,6 +175,8 @@ pub enum Command {
     Publish {
         /// What to write.
         metadata: Box<Metadata>,
+        /// Why it was started. What the job ends with is, from this moment on, what it recovers from.
+        kind: CheckpointKind,
     },
     /// Tell every task that the checkpoint has completed.
     NotifyComplete {

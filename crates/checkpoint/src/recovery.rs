@@ -3,19 +3,24 @@
 //! A candidate is a folder with a `_metadata`: without one there is no checkpoint (I3). The newest that verifies is restored.
 //! One that does not is passed over with its name and the reason, never silently; and where none verifies, starting without
 //! state is nobody's decision but the user's.
+//!
+//! A savepoint that the job has ended with is a candidate too, and never passed over: it is its user's, who may have moved it,
+//! and what it holds has been committed, so that an older checkpoint would show it again (I4).
 
 use highwater_core::{CheckpointId, Error, ErrorKind, Result};
 
 /// No id is above this: far more than any job can use, and far from where adding one would overflow.
 pub(crate) const MAX_ID: CheckpointId = CheckpointId(1 << 62);
 
-/// A checkpoint found in the checkpoint directory, and whether it verifies.
+/// A checkpoint, or a savepoint that one of its folders names, found in the checkpoint directory, and whether it verifies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Its id.
     pub id: CheckpointId,
     /// Where it is.
     pub path: String,
+    /// Whether it is a savepoint that the job has ended with.
+    pub is_savepoint: bool,
     /// What is wrong with it, if anything.
     pub verdict: Result<(), String>,
 }
@@ -48,6 +53,11 @@ pub enum Choice {
         /// All of them, newest first.
         passed_over: Vec<PassedOver>,
     },
+    /// The job has ended with a savepoint that cannot be used: do not start, unless its user says from what.
+    SavepointLost {
+        /// The savepoint.
+        lost: PassedOver,
+    },
 }
 
 /// Chooses the newest candidate that verifies. The verdict on one older than the choice does not matter.
@@ -58,9 +68,10 @@ pub fn choose(mut candidates: Vec<Candidate>) -> Choice {
     // By path where ids are equal, so that the choice does not depend on the order of a directory listing.
     candidates.sort_by(|a, b| b.id.cmp(&a.id).then_with(|| a.path.cmp(&b.path)));
     let mut passed_over = Vec::new();
-    for Candidate { id, path, verdict } in candidates {
+    for Candidate { id, path, is_savepoint, verdict } in candidates {
         match verdict {
             Ok(()) => return Choice::Restore { id, path, passed_over },
+            Err(reason) if is_savepoint => return Choice::SavepointLost { lost: PassedOver { path, reason } },
             Err(reason) => passed_over.push(PassedOver { path, reason }),
         }
     }
@@ -87,7 +98,12 @@ mod tests {
     use super::*;
 
     fn candidate(id: u64, verdict: Result<(), &str>) -> Candidate {
-        Candidate { id: CheckpointId(id), path: format!("chk-{id}"), verdict: verdict.map_err(str::to_owned) }
+        let verdict = verdict.map_err(str::to_owned);
+        Candidate { id: CheckpointId(id), path: format!("chk-{id}"), is_savepoint: false, verdict }
+    }
+
+    fn savepoint(id: u64, verdict: Result<(), &str>) -> Candidate {
+        Candidate { is_savepoint: true, ..candidate(id, verdict) }
     }
 
     fn passed_over(id: u64, reason: &str) -> PassedOver {
@@ -112,6 +128,17 @@ mod tests {
         let passed_over = vec![passed_over(2, "bad checksum"), passed_over(1, "cut off")];
         assert_eq!(choice, Choice::Refuse { passed_over });
         assert_eq!(choose(vec![]), Choice::Begin);
+    }
+
+    #[test]
+    fn a_savepoint_that_the_job_has_ended_with_is_never_passed_over() {
+        let choice = choose(vec![candidate(8, Ok(())), savepoint(9, Ok(())), candidate(10, Err("cut off"))]);
+        let passed = vec![passed_over(10, "cut off")];
+        assert_eq!(choice, Choice::Restore { id: CheckpointId(9), path: "chk-9".into(), passed_over: passed });
+        let choice = choose(vec![candidate(8, Ok(())), savepoint(9, Err("gone")), candidate(10, Err("cut off"))]);
+        assert_eq!(choice, Choice::SavepointLost { lost: passed_over(9, "gone") });
+        let choice = choose(vec![savepoint(9, Err("gone")), candidate(10, Ok(()))]);
+        assert_eq!(choice, Choice::Restore { id: CheckpointId(10), path: "chk-10".into(), passed_over: vec![] });
     }
 
     #[test]

@@ -11,7 +11,7 @@ use highwater_storage::layout::savepoint_name;
 use highwater_storage::{JobStore, Outcome, SnapshotDir};
 
 use crate::control::Signal;
-use crate::savepoint::{SavepointLocation, open_target};
+use crate::savepoint::{location_of, open_target};
 
 /// One piece of work, done in the order given.
 pub(crate) enum Work {
@@ -21,7 +21,11 @@ pub(crate) enum Work {
         id: CheckpointId,
         target: String,
     },
-    Publish(Box<Metadata>),
+    Publish {
+        metadata: Box<Metadata>,
+        /// Whether it is a savepoint that the job is to end with: then the job's own folder has to say so as well.
+        ends_job: bool,
+    },
     Discard(CheckpointId),
     /// Deletes the snapshot that was restored.
     DiscardClaimed(SnapshotDir),
@@ -101,7 +105,7 @@ impl Io {
                 Err(error) => Event::LocateFailed { id, error: error.to_string() },
             }),
             Work::LocateSavepoint { id, target } => Some(self.locate_savepoint(id, &target)),
-            Work::Publish(metadata) => Some(self.publish(&metadata)),
+            Work::Publish { metadata, ends_job } => Some(self.publish(&metadata, ends_job)),
             Work::Discard(id) => {
                 self.discard(id);
                 None
@@ -146,11 +150,10 @@ impl Io {
             let storage = open_target(target, self.store.storage())
                 .map_err(|error| error.context(format!("{target} cannot take a savepoint")))?;
             let folder = savepoint_name(&self.job, id, created_unix_ms);
-            let location = SavepointLocation { storage: storage.uri(), folder };
-            let dir = SnapshotDir::new(storage, location.folder.as_str());
+            let dir = SnapshotDir::new(storage, folder);
             self.savepoints.insert(id, dir.clone());
             dir.create()?;
-            Ok(location)
+            Ok(location_of(&dir))
         };
         match create() {
             Ok(location) => {
@@ -161,10 +164,14 @@ impl Io {
         }
     }
 
-    fn publish(&mut self, metadata: &Metadata) -> Event {
+    fn publish(&mut self, metadata: &Metadata, ends_job: bool) -> Event {
         let (id, bytes) = (metadata.id, metadata.encode());
         let published = match self.savepoints.get(&id) {
-            Some(savepoint) => savepoint.publish_metadata(&bytes),
+            Some(savepoint) => savepoint.publish_metadata(&bytes).and_then(|()| match ends_job {
+                // Before sinks commit what it holds: from here on the job recovers from nothing older.
+                true => self.store.publish_savepoint(id, &location_of(savepoint).encode()),
+                false => Ok(()),
+            }),
             None => self.store.publish_metadata(id, &bytes),
         };
         match published {

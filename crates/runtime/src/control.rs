@@ -11,12 +11,12 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use highwater_checkpoint::SavepointLocation;
 use highwater_checkpoint::metadata::{FileDigest, TaskSnapshot};
 use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
 use timely::scheduling::SyncActivator;
 
 use crate::restore::StateTimes;
-use crate::savepoint::SavepointLocation;
 
 /// What tasks and workers tell the driver.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]

@@ -256,7 +256,10 @@ impl Driver<'_> {
     fn carry_out(&mut self, command: Command) -> Result<()> {
         match command {
             Command::Locate { id, savepoint } => self.locate(id, savepoint),
-            Command::Publish { metadata } => self.ask(Work::Publish(metadata)),
+            Command::Publish { metadata, kind } => {
+                let ends_job = kind == CheckpointKind::FinalSavepoint;
+                self.ask(Work::Publish { metadata, ends_job });
+            }
             Command::Discard { id } => self.ask(Work::Discard(id)),
             Command::DeleteShared { names } => self.ask(Work::DeleteShared(names)),
             Command::Trigger { id, kind } => {

@@ -123,7 +123,7 @@ impl<'a> Leader<'a> {
     fn restart_from(&self) -> Result<StartFrom> {
         let first = self.process.config.start_from.clone();
         let (Some(store), Some(first_own)) = (&self.store, self.first_own) else { return Ok(first) };
-        let own = store.checkpoints()?.into_iter().any(|dir| dir.has_metadata && dir.id >= first_own);
+        let own = store.checkpoints()?.into_iter().any(|dir| dir.is_completed() && dir.id >= first_own);
         Ok(if own { StartFrom::Latest } else { first })
     }
 

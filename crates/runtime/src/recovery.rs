@@ -1,20 +1,24 @@
 //! Finding the checkpoint to start from: looks at what is in storage, verifies it, and lets the pure rules choose.
+//!
+//! The folder of a checkpoint may stand for the savepoint that the job has ended with, which is its user's: the job goes on from
+//! it as from any snapshot that it is told to start from, and leaves it alone.
 
 use std::sync::Arc;
 
 use highwater_checkpoint::CompletedCheckpoint;
-use highwater_checkpoint::recovery::{self, Candidate, Choice};
+use highwater_checkpoint::recovery::{self, Candidate, Choice, PassedOver};
 use highwater_core::{CheckpointId, Error, ErrorKind, JobName, Result};
 use highwater_snapshot::Snapshot;
 use highwater_storage::layout::Layout;
-use highwater_storage::{CheckpointStorage, JobStore};
+use highwater_storage::{CheckpointDir, CheckpointStorage, JobStore};
 
 use crate::restore::Restored;
 
 /// What a job starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {
-    /// The newest checkpoint in the checkpoint directory that verifies; without any, from the beginning.
+    /// The newest checkpoint in the checkpoint directory that verifies, or the savepoint that the job has ended with if that is
+    /// newer; without any, from the beginning.
     #[default]
     Latest,
     /// The beginning, whatever is in the checkpoint directory.
@@ -60,32 +64,33 @@ pub(crate) fn find(
     own: CheckpointId,
 ) -> Result<Found> {
     let seen = store.checkpoints()?;
-    let found: Vec<_> = seen.iter().filter(|dir| dir.has_metadata).map(|dir| dir.id).collect();
-    let garbage = seen.iter().filter(|dir| !dir.has_metadata).map(|dir| dir.id).collect();
+    let found: Vec<_> = seen.iter().copied().filter(CheckpointDir::is_completed).collect();
+    let garbage = seen.iter().filter(|dir| !dir.is_completed()).map(|dir| dir.id).collect();
+    let ids = |dirs: Vec<CheckpointDir>| dirs.into_iter().map(|dir| dir.id);
     // A file may be all that is left of a checkpoint.
     let files = store.shared_files()?.into_iter().map(|(_, by)| by);
     let mut next_id = recovery::next_id(seen.iter().map(|dir| dir.id).chain(files))?;
     let (restored, completed, superseded) = match from {
         StartFrom::Latest => {
-            let (older, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|id| *id < own);
+            let (older, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|dir| dir.id < own);
             let restored = latest(store, storage, job, &own)?;
             // What is newer than the one restored is damaged: left for its owner to look at.
             let up_to = restored.as_ref().map(Restored::id);
             let layout = Layout::new(job.clone());
-            let completed = own.into_iter().filter(|id| Some(*id) <= up_to);
-            (restored, completed.map(|id| completed_checkpoint(storage, &layout, id)).collect(), older)
+            let completed = own.into_iter().filter(|dir| Some(dir.id) <= up_to);
+            (restored, completed.map(|dir| completed_checkpoint(storage, &layout, dir)).collect(), ids(older).collect())
         }
         StartFrom::Fresh => {
             if !found.is_empty() {
                 tracing::info!(found = found.len(), "starting fresh: the checkpoints found are not used");
             }
-            (None, Vec::new(), found)
+            (None, Vec::new(), ids(found).collect())
         }
         StartFrom::Path(path) => {
             let restored = at_path(path)?;
             let named = |id: &CheckpointId| restored.path() == store.path_of(*id);
             // What a user names stays theirs.
-            let superseded = found.into_iter().filter(|id| !named(id)).collect();
+            let superseded = ids(found).filter(|id| !named(id)).collect();
             (Some(restored), Vec::new(), superseded)
         }
     };
@@ -100,23 +105,23 @@ fn latest(
     store: &JobStore,
     storage: &Arc<dyn CheckpointStorage>,
     job: &JobName,
-    completed: &[CheckpointId],
+    completed: &[CheckpointDir],
 ) -> Result<Option<Restored>> {
     let layout = Layout::new(job.clone());
     let mut verified = None;
     let mut candidates = Vec::new();
-    for id in completed.iter().rev() {
+    for CheckpointDir { id, has_metadata, .. } in completed.iter().rev() {
         let verdict = match read(storage, &layout.checkpoint(*id)) {
             Ok(snapshot) => {
-                verified = Some(Restored::new(snapshot, true));
+                verified = Some(Restored::new(snapshot, *has_metadata));
                 Ok(())
             }
             // Storage that does not answer says nothing about the checkpoint: never fall back silently for that.
             Err(error) if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) => return Err(error),
             Err(error) => Err(error.to_string()),
         };
-        candidates.push(Candidate { id: *id, path: store.path_of(*id), verdict });
-        if verified.is_some() {
+        candidates.push(Candidate { id: *id, path: store.path_of(*id), is_savepoint: !has_metadata, verdict });
+        if verified.is_some() || !has_metadata {
             break;
         }
     }
@@ -128,6 +133,14 @@ fn latest(
             }
             Ok(verified)
         }
+        Choice::SavepointLost { lost: PassedOver { path, reason } } => Err(Error::new(
+            ErrorKind::Incompatible,
+            format!(
+                "{path}: the job has ended with a savepoint that cannot be used: {reason}. Its output was committed up to there, so \
+                 the job does not go back to an older checkpoint: put the savepoint back, name where it is now, or another \
+                 snapshot, with --restore, or begin again from nothing with --fresh"
+            ),
+        )),
         Choice::Refuse { passed_over } => {
             let all: Vec<_> = passed_over.iter().map(|passed| format!("{}: {}", passed.path, passed.reason)).collect();
             Err(Error::new(
@@ -158,19 +171,23 @@ pub(crate) fn at_path(path: &str) -> Result<Restored> {
     })
 }
 
-/// Reads and verifies a checkpoint: its metadata, and every file it refers to (I7).
+/// Reads and verifies a checkpoint, or the savepoint that its folder names: its metadata, and every file it refers to (I7).
 fn read(storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<Snapshot> {
-    let snapshot = Snapshot::open(storage, folder)?;
+    let snapshot = Snapshot::follow(storage, folder)?;
     snapshot.verify()?;
     Ok(snapshot)
 }
 
-/// What a completed checkpoint refers to. Of one that cannot be read nothing is known, and so nothing will be deleted with it.
+/// What a completed checkpoint refers to; a savepoint refers to nothing. Of one that cannot be read nothing is known, and so
+/// nothing will be deleted with it.
 fn completed_checkpoint(
     storage: &Arc<dyn CheckpointStorage>,
     layout: &Layout,
-    id: CheckpointId,
+    CheckpointDir { id, has_metadata, .. }: CheckpointDir,
 ) -> CompletedCheckpoint {
+    if !has_metadata {
+        return CompletedCheckpoint { id, shared_files: Default::default() };
+    }
     let shared_files = match Snapshot::open(storage, &layout.checkpoint(id)) {
         Ok(snapshot) => snapshot.metadata().shared_files().map(|(name, by)| (name.to_owned(), by)).collect(),
         Err(error) => {

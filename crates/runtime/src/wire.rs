@@ -172,9 +172,10 @@ impl PeerLink {
 
 #[cfg(test)]
 mod tests {
+    use highwater_checkpoint::SavepointLocation;
+
     use super::*;
     use crate::control::Ending;
-    use crate::savepoint::SavepointLocation;
 
     #[test]
     fn messages_survive_the_way_and_anything_else_is_refused() {

@@ -2,19 +2,32 @@
 
 use std::sync::Arc;
 
+use highwater_checkpoint::SavepointLocation;
 use highwater_core::{CheckpointId, Error, Result};
-use highwater_storage::layout::{self, METADATA};
+use highwater_storage::layout::{self, METADATA, SAVEPOINT};
 use highwater_storage::{CheckpointStorage, Entry, What};
 
 use crate::Snapshot;
 use crate::place::Place;
+use crate::savepoint::named_savepoint;
 
 /// A folder that holds a snapshot, or will, or did.
 #[derive(Clone, Debug)]
 pub struct SnapshotFolder {
     storage: Arc<dyn CheckpointStorage>,
     folder: String,
-    has_metadata: bool,
+    content: Content,
+}
+
+/// What a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// A snapshot.
+    Metadata,
+    /// The place of a savepoint that is elsewhere.
+    Savepoint,
+    /// Nothing that can be restored.
+    Nothing,
 }
 
 impl SnapshotFolder {
@@ -23,9 +36,9 @@ impl SnapshotFolder {
         format!("{}/{}", self.storage.uri(), self.folder)
     }
 
-    /// Where its `_metadata` is, or would be, for people.
+    /// Where the file is that makes it what it is, or would be, for people: its `_metadata`, or what names a savepoint.
     pub fn metadata_path(&self) -> String {
-        format!("{}/{METADATA}", self.path())
+        format!("{}/{}", self.path(), if self.names_savepoint() { SAVEPOINT } else { METADATA })
     }
 
     /// The checkpoint, if it has the name of one.
@@ -35,15 +48,28 @@ impl SnapshotFolder {
 
     /// Whether there is a `_metadata`. Without, the snapshot was never completed, or is being deleted.
     pub fn has_metadata(&self) -> bool {
-        self.has_metadata
+        self.content == Content::Metadata
     }
 
-    /// Reads its `_metadata`.
+    /// Whether it is a checkpoint's folder that stands for a savepoint, because the job has ended with it.
+    pub fn names_savepoint(&self) -> bool {
+        self.content == Content::Savepoint
+    }
+
+    /// The savepoint that it names, if it names one.
     ///
     /// # Errors
-    /// As [`Snapshot::open`].
+    /// As [`named_savepoint`].
+    pub fn savepoint(&self) -> Result<Option<SavepointLocation>> {
+        named_savepoint(&self.storage, &self.folder)
+    }
+
+    /// Reads its `_metadata`, or that of the savepoint that it names.
+    ///
+    /// # Errors
+    /// As [`Snapshot::follow`].
     pub fn open(&self) -> Result<Snapshot> {
-        Snapshot::open(&self.storage, &self.folder)
+        Snapshot::follow(&self.storage, &self.folder)
     }
 }
 
@@ -112,10 +138,10 @@ pub fn find(path: &str) -> Result<Found> {
         _ => error.into(),
     })?;
     let folders: Vec<Entry> = entries.iter().filter(|entry| entry.is_dir).cloned().collect();
-    let has_metadata = has_metadata(&entries);
-    if has_metadata || (folders.is_empty() && layout::parse_checkpoint_name(place.name()).is_some()) {
+    let content = Content::of(&entries);
+    if content == Content::Metadata || (folders.is_empty() && layout::parse_checkpoint_name(place.name()).is_some()) {
         let (around, name) = place.split().ok_or_else(|| Error::settings(format!("{path} is in no folder")))?;
-        return Ok(Found::Snapshot(SnapshotFolder { storage: around.open()?, folder: name.to_owned(), has_metadata }));
+        return Ok(Found::Snapshot(SnapshotFolder { storage: around.open()?, folder: name.to_owned(), content }));
     }
     let own = JobFolder::read(&storage, "", place.name(), &folders)?;
     let is_job = !own.snapshots.is_empty() || JobFolder::is_laid_out(&folders);
@@ -141,9 +167,9 @@ impl JobFolder {
         let mut snapshots = Vec::new();
         for Entry { name, .. } in entries {
             let folder = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-            let has_metadata = has_metadata(&list(storage, &folder)?);
-            if has_metadata || layout::parse_checkpoint_name(name).is_some() {
-                snapshots.push(SnapshotFolder { storage: Arc::clone(storage), folder, has_metadata });
+            let content = Content::of(&list(storage, &folder)?);
+            if content == Content::Metadata || layout::parse_checkpoint_name(name).is_some() {
+                snapshots.push(SnapshotFolder { storage: Arc::clone(storage), folder, content });
             }
         }
         snapshots.sort_by_key(|snapshot| (snapshot.id().is_none(), snapshot.id(), snapshot.folder.clone()));
@@ -156,8 +182,15 @@ impl JobFolder {
     }
 }
 
-fn has_metadata(entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| entry.name == METADATA && !entry.is_dir)
+impl Content {
+    fn of(entries: &[Entry]) -> Content {
+        let has = |name| entries.iter().any(|entry| entry.name == name && !entry.is_dir);
+        match (has(METADATA), has(SAVEPOINT)) {
+            (true, _) => Content::Metadata,
+            (false, true) => Content::Savepoint,
+            (false, false) => Content::Nothing,
+        }
+    }
 }
 
 /// A folder that is gone has nothing: a job may be deleting it.

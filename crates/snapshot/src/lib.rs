@@ -12,6 +12,7 @@ mod keyed;
 mod place;
 mod read;
 mod rows;
+mod savepoint;
 mod verify;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use find::{Found, JobFolder, SnapshotFolder, find};
 pub use keyed::KeyedReader;
 pub use read::Replay;
 pub use rows::{Rows, Timer};
+pub use savepoint::named_savepoint;
 pub use verify::{Damage, Touched, Verifier};
 
 use place::Place;
@@ -53,21 +55,23 @@ impl Snapshot {
     /// # Errors
     /// If it cannot be read or does not verify.
     pub fn open(storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<Snapshot> {
-        let place = format!("{}/{folder}/{METADATA}", storage.uri());
-        let bytes = storage.read(&format!("{folder}/{METADATA}"))?;
-        let metadata = Metadata::decode(&bytes, &place)?;
+        Snapshot::decode(&storage.read(&format!("{folder}/{METADATA}"))?, storage, folder)
+    }
+
+    fn decode(bytes: &[u8], storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<Snapshot> {
+        let metadata = Metadata::decode(bytes, &format!("{}/{folder}/{METADATA}", storage.uri()))?;
         let metadata_bytes = bytes.len() as u64;
         Ok(Snapshot { metadata, metadata_bytes, storage: Arc::clone(storage), folder: folder.to_string() })
     }
 
-    /// Opens what a user names: the folder of a snapshot, or its `_metadata`.
+    /// Opens what a user names: the folder of a snapshot, or its `_metadata`; of a checkpoint's folder that names a savepoint, that.
     ///
     /// # Errors
     /// If there is no such folder or it holds no snapshot; if its `_metadata` does not verify.
     pub fn at_path(path: &str) -> Result<Snapshot> {
         let place = Place::parse(path);
         let (around, folder) = place.split().ok_or_else(|| Error::settings(format!("{path} is in no folder")))?;
-        Snapshot::open(&around.open()?, folder)
+        Snapshot::follow(&around.open()?, folder)
     }
 
     /// What it consists of.

@@ -4,7 +4,8 @@
 //! each step durable before the next. So at any moment, also after any crash:
 //!
 //! * I3: a checkpoint with a `_metadata` has all its files, whole;
-//! * a folder without `_metadata` is garbage of a checkpoint that was never completed or is being discarded.
+//! * a folder with a `_savepoint` stands for the savepoint that it names, and with which the job has ended;
+//! * a folder without either is garbage of a checkpoint that was never completed or is being discarded.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use highwater_core::{CheckpointId, JobName};
 use crate::checkpoint_storage::{CheckpointStorage, SnapshotWriter};
 use crate::disk::unless_not_found;
 use crate::error::{Error, Outcome, Result, What};
-use crate::layout::{self, Layout, METADATA};
+use crate::layout::{self, Layout, METADATA, SAVEPOINT};
 use crate::lock::Lock;
 
 /// The checkpoints of one job. A clone is another handle to the same folder.
@@ -51,6 +52,15 @@ pub struct CheckpointDir {
     pub id: CheckpointId,
     /// Whether it exists in the sense of I3. If not, its id is taken all the same.
     pub has_metadata: bool,
+    /// Whether it names the savepoint that the job has ended with.
+    pub names_savepoint: bool,
+}
+
+impl CheckpointDir {
+    /// Whether it is, or names, something to recover from.
+    pub fn is_completed(&self) -> bool {
+        self.has_metadata || self.names_savepoint
+    }
 }
 
 impl JobStore {
@@ -77,7 +87,7 @@ impl JobStore {
     pub fn locate(&self, id: CheckpointId) -> Result<()> {
         let dir = self.layout.checkpoint(id);
         self.storage.create_dir(&dir)?;
-        if self.has_metadata(id)? {
+        if self.look(id)?.is_completed() {
             return Err(Error::new(
                 What::AlreadyExists,
                 Outcome::DidNotHappen,
@@ -129,6 +139,14 @@ impl JobStore {
         self.storage.read(&join(&self.dir(at.into()), METADATA))
     }
 
+    /// Says that the job has ended with a savepoint, by what the folder of its id then holds. The savepoint must be complete.
+    ///
+    /// After [`Outcome::MayHaveHappened`] nobody knows what the job recovers from: both that and an older checkpoint must be kept,
+    /// and nothing be committed that only the savepoint holds.
+    pub fn publish_savepoint(&self, id: CheckpointId, location: &[u8]) -> Result<()> {
+        self.storage.publish(&join(&self.layout.checkpoint(id), SAVEPOINT), location)
+    }
+
     /// `len` bytes from `offset` of a checkpoint's file, unverified.
     pub fn read_block<'a>(
         &self,
@@ -145,7 +163,7 @@ impl JobStore {
         let mut found = Vec::new();
         for entry in self.storage.list(&self.layout.job())?.into_iter().filter(|entry| entry.is_dir) {
             if let Some(id) = layout::parse_checkpoint_name(&entry.name) {
-                found.push(CheckpointDir { id, has_metadata: self.has_metadata(id)? });
+                found.push(self.look(id)?);
             }
         }
         found.sort_by_key(|checkpoint| checkpoint.id);
@@ -177,9 +195,10 @@ impl JobStore {
     }
 
     /// A folder that is gone has none: another process may be discarding it while this one looks.
-    fn has_metadata(&self, id: CheckpointId) -> Result<bool> {
+    fn look(&self, id: CheckpointId) -> Result<CheckpointDir> {
         let entries = unless_not_found(self.storage.list(&self.layout.checkpoint(id)))?.unwrap_or_default();
-        Ok(entries.iter().any(|entry| entry.name == METADATA && !entry.is_dir))
+        let has = |name| entries.iter().any(|entry| entry.name == name && !entry.is_dir);
+        Ok(CheckpointDir { id, has_metadata: has(METADATA), names_savepoint: has(SAVEPOINT) })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <job>/chk-<id>/_metadata        makes the checkpoint exist, written last
+//! <job>/chk-<id>/_savepoint       instead: where the savepoint is that the job has ended with
 //! <job>/chk-<id>/data-<worker>    snapshots of the tasks of one worker, where it shares nothing
 //! <job>/shared/<id>-<worker>      what the tasks of one worker wrote at checkpoint <id>; later ones may refer to it
 //! <job>/taskowned/                files that tasks, not the coordinator, delete
@@ -12,6 +13,9 @@ use highwater_core::{CheckpointId, JobName};
 
 /// Name of the file that makes a checkpoint exist (invariant I3).
 pub const METADATA: &str = "_metadata";
+
+/// Name of the file that says with which savepoint the job has ended.
+pub const SAVEPOINT: &str = "_savepoint";
 
 const CHECKPOINT_PREFIX: &str = "chk-";
 
@@ -128,8 +132,8 @@ mod tests {
         let layout = Layout::new(JobName::parse("visitors").unwrap());
         assert_eq!(layout.checkpoint(CheckpointId(7)), "visitors/chk-7");
         assert_eq!(
-            (METADATA, data_name(3).as_str(), shared_name(CheckpointId(7), 3).as_str()),
-            ("_metadata", "data-3", "7-3")
+            (METADATA, SAVEPOINT, data_name(3).as_str(), shared_name(CheckpointId(7), 3).as_str()),
+            ("_metadata", "_savepoint", "data-3", "7-3")
         );
         let savepoint = savepoint_name(&JobName::parse("visitors").unwrap(), CheckpointId(7), 1_700_000_000_000);
         assert_eq!(savepoint, "savepoint-visitors-7-18bcfe56800");

@@ -123,7 +123,7 @@ impl Ledger {
             match command {
                 Command::Locate { id, savepoint } => self.check_locate(*id, savepoint.is_some(), now),
                 Command::Trigger { id, .. } => self.check_trigger(*id),
-                Command::Publish { metadata } => self.check_publish(metadata),
+                Command::Publish { metadata, .. } => self.check_publish(metadata),
                 Command::NotifyComplete { id } => self.check_notify(*id, End::Completed),
                 Command::NotifyAborted { id, .. } => self.check_notify(*id, End::Failed),
                 Command::Discard { id } => self.check_discard(*id, commands),

@@ -447,7 +447,7 @@ fn what_is_published_is_what_the_tasks_acknowledged() {
     commands.extend(job.step(acknowledgement(id, 2, vec![file("b"), file("shared")]), ms(13)));
     commands.extend(job.step(acknowledgement(id, 0, vec![file("shared")]), ms(14)));
     commands.extend(job.step(acknowledgement(id, 1, vec![file("a")]), ms(15)));
-    let Some(Command::Publish { metadata }) = commands.pop() else { panic!("published, but for {commands:?}") };
+    let Some(Command::Publish { metadata, .. }) = commands.pop() else { panic!("published, but for {commands:?}") };
     assert_eq!((metadata.job.as_str(), metadata.id, metadata.created_unix_ms), ("visitors", id, 77));
     assert_eq!(metadata.files, [file("a"), file("b"), file("shared")]);
     assert_eq!(metadata.operators.len(), 1);

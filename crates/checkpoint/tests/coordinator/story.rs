@@ -68,7 +68,7 @@ fn render(command: Command) -> String {
     match command {
         Command::Locate { id, savepoint } => format!("locate {id}{}", savepoint.map_or("", |_| " savepoint")),
         Command::Trigger { id, kind } => format!("trigger {id} {}", kind_word(kind)),
-        Command::Publish { metadata } => format!("publish {}", metadata.id),
+        Command::Publish { metadata, .. } => format!("publish {}", metadata.id),
         Command::NotifyComplete { id } => format!("notify complete {id}"),
         Command::NotifyAborted { id, reason } => format!("notify aborted {id} {}", reason_word(&reason)),
         Command::Discard { id } => format!("discard {id}"),

@@ -190,7 +190,7 @@ impl World {
                 Command::Trigger { id, .. } => {
                     self.tasks.extend((0..TASKS).map(|index| ((id, index), TaskStep::Triggered)));
                 }
-                Command::Publish { metadata } => {
+                Command::Publish { metadata, .. } => {
                     self.publishing.insert(metadata.id);
                 }
                 Command::NotifyComplete { .. }

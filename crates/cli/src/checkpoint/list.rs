@@ -27,8 +27,14 @@ struct Listed {
 #[serde(tag = "status", rename_all = "snake_case")]
 enum Status {
     Complete(Complete),
+    /// The folder stands for the savepoint that the job has ended with.
+    EndedWithSavepoint {
+        savepoint: String,
+    },
     NoMetadata,
-    Unreadable { reason: String },
+    Unreadable {
+        reason: String,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -64,11 +70,14 @@ pub fn run(args: &ListArgs, out: &mut Output) -> Result<Finding, Failure> {
 impl Listed {
     fn of(folder: &SnapshotFolder) -> highwater_core::Result<Self> {
         let path = folder.path();
-        if !folder.has_metadata() {
-            return Ok(Listed { path, status: Status::NoMetadata });
-        }
-        let status = match folder.open() {
-            Ok(snapshot) => Status::Complete(Complete::of(&snapshot)),
+        let looked = match folder.savepoint() {
+            Ok(Some(savepoint)) => Ok(Status::EndedWithSavepoint { savepoint: savepoint.to_string() }),
+            Ok(None) if !folder.has_metadata() => Ok(Status::NoMetadata),
+            Ok(None) => folder.open().map(|snapshot| Status::Complete(Complete::of(&snapshot))),
+            Err(error) => Err(error),
+        };
+        let status = match looked {
+            Ok(status) => status,
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) => {
                 Status::Unreadable { reason: error.to_string() }
             }
@@ -118,6 +127,7 @@ impl Listing {
                     "complete".to_owned(),
                     path.clone(),
                 ],
+                Status::EndedWithSavepoint { savepoint } => unknown(format!("ended with {savepoint}")),
                 Status::NoMetadata => unknown("no metadata".to_owned()),
                 Status::Unreadable { reason } => unknown(format!("unreadable: {reason}")),
             });

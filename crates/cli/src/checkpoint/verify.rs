@@ -111,7 +111,7 @@ impl Candidate {
     fn open(folder: SnapshotFolder, is_named: bool) -> Result<Self> {
         let damage =
             |path: String, what: &str| Damage { path, offset: None, what: what.to_owned(), touches: Vec::new() };
-        let opened = match folder.has_metadata() {
+        let opened = match folder.has_metadata() || folder.names_savepoint() {
             true => match folder.open() {
                 Ok(snapshot) => Ok(snapshot),
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) => {
@@ -132,7 +132,7 @@ impl Candidate {
 
     fn verify(self, verifier: &mut Verifier<'_>) -> Result<Verified> {
         let path = self.folder.path();
-        let is_there = self.folder.has_metadata() || self.is_named;
+        let is_there = self.folder.has_metadata() || self.folder.names_savepoint() || self.is_named;
         let (bytes, damages) = match self.opened {
             Ok(snapshot) => (snapshot.bytes(), verifier.damages(&snapshot)?),
             Err(damages) => (0, damages),

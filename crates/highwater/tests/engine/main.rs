@@ -3,6 +3,7 @@
 mod broadcast;
 mod checkpoints;
 mod commits;
+mod ended_with_savepoint;
 mod evolution;
 mod failures;
 mod incremental;

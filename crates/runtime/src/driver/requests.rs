@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
-use highwater_checkpoint::{CheckpointReport, Event, Outcome, Request, RequestId, RequestKind};
+use highwater_checkpoint::{CheckpointReport, Event, Outcome, Request, RequestId, RequestKind, SavepointLocation};
 use highwater_core::{CheckpointId, Error, ErrorKind, Result};
 
 use super::{Driver, End, Stopping};
 use crate::checkpoint_io::Work;
 use crate::client::{Answer, JobRequest, SavepointTarget, Taken};
 use crate::control::Ending;
-use crate::savepoint::SavepointLocation;
 use crate::status::JobPhase;
 use crate::wire::Order;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
 use highwater_checkpoint::Lineage;
+use highwater_checkpoint::SavepointLocation;
 use highwater_checkpoint::block::{BLOCK, BlockBuilder, Section, SectionKind};
 use highwater_checkpoint::metadata::{Block, FileDigest, Location, TaskSnapshot};
 use highwater_core::{CheckpointId, Error, ErrorKind, Result, TaskId, frame};
@@ -16,7 +17,7 @@ use super::data_file::DataFile;
 use super::tracked::Tracked;
 use super::{INLINE_BYTES, KeyedFrame, Message, SnapshotFrame, WRITTEN_CHUNKS, Written};
 use crate::control::{Control, TaskEvent, lock};
-use crate::savepoint::SavepointLocation;
+use crate::savepoint;
 
 pub(super) struct Uploader {
     worker: u32,
@@ -295,7 +296,7 @@ impl Place<'_> {
             none => {
                 let store = self.store.ok_or_else(|| Error::internal("a checkpoint without a storage"))?;
                 let begun = match self.savepoint {
-                    Some(location) => DataFile::create_in(&location.open(store.storage())?, self.worker),
+                    Some(location) => DataFile::create_in(&savepoint::open(location, store.storage())?, self.worker),
                     None => DataFile::create(store, self.id, self.worker),
                 };
                 Ok(none.insert(begun?))
