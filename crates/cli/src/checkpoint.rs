@@ -8,6 +8,7 @@ mod verify;
 use clap::{Args, Subcommand};
 
 use crate::failure::{Failure, Finding};
+use crate::job::{self, TriggerArgs};
 use crate::output::Output;
 
 /// `highwater checkpoint ..`
@@ -30,6 +31,11 @@ pub enum Command {
                             Of a job's folder all snapshots are verified, and shared files that none of them refers to are named;\n\
                             while the job runs, those may belong to a checkpoint under way. Exit code 1: something is damaged.")]
     Verify(VerifyArgs),
+
+    /// Have a running job take a checkpoint now
+    #[command(after_help = "Examples:\n  highwater checkpoint trigger visitors\n\n\
+                            The path of the checkpoint goes to standard output when it has completed.")]
+    Trigger(TriggerArgs),
 
     /// Compare two snapshots, state by state and key by key
     #[command(after_help = "Examples:\n  highwater checkpoint diff chk-7 chk-8\n  \
@@ -84,6 +90,7 @@ pub fn run(command: &Command, out: &mut Output) -> Result<Finding, Failure> {
         Command::List(args) => list::run(args, out),
         Command::Show(args) => show::run(args, out),
         Command::Verify(args) => verify::run(args, out),
+        Command::Trigger(args) => job::trigger(args, out),
         Command::Diff(args) => diff::run(args, out),
     }
 }

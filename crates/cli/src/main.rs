@@ -1,4 +1,4 @@
-//! The `highwater` command: looks into snapshots without the job that wrote them.
+//! The `highwater` command: asks running jobs for savepoints and stops, and looks into snapshots without the job that wrote them.
 //!
 //! Everything goes to standard output, as text for people or with `--json` for programs; errors and progress go to standard error.
 //! The exit code is 0 if all is well, 1 if something is damaged, different, incompatible or not there, and 2 if the command could
@@ -6,14 +6,17 @@
 
 mod checkpoint;
 mod failure;
+mod job;
 mod key;
 mod output;
 mod progress;
+mod resume;
 mod state;
 mod states;
 mod table;
 mod text;
 mod upgrade;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -22,7 +25,7 @@ use clap::{Parser, Subcommand};
 use crate::failure::Finding;
 use crate::output::Output;
 
-/// Looks into checkpoints and savepoints of Highwater jobs.
+/// Asks running Highwater jobs for savepoints and stops, and looks into their checkpoints and savepoints.
 #[derive(Debug, Parser)]
 #[command(name = "highwater", version, about, long_about = None)]
 #[command(
@@ -40,6 +43,39 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Running jobs
+    #[command(after_help = "Examples:\n  highwater list\n  highwater list --run-dir /run/jobs --json\n\n\
+                            A job listens if it takes its settings from the command line, or if they name a run directory.")]
+    List(job::ListArgs),
+
+    /// How a running job goes
+    #[command(after_help = "Examples:\n  highwater info visitors\n  highwater info visitors-1234 --json")]
+    Info(job::InfoArgs),
+
+    /// Have a running job take a savepoint, and go on
+    #[command(after_help = "Examples:\n  highwater savepoint visitors\n  \
+                            highwater savepoint visitors s3://bucket/savepoints\n\n\
+                            The path of the savepoint goes to standard output when it is complete. Ctrl-C ends this command and \
+                            takes nothing back: the job finishes the savepoint.")]
+    Savepoint(job::SavepointArgs),
+
+    /// End a running job, with a last checkpoint or with a savepoint
+    #[command(after_help = "Examples:\n  highwater stop visitors\n  \
+                            highwater stop visitors --savepoint\n  \
+                            highwater stop visitors --drain --savepoint-dir /savepoints\n\n\
+                            The path of the checkpoint or savepoint goes to standard output when the job has ended. Its next \
+                            start goes on from there by itself. If the savepoint fails, the job goes on.")]
+    Stop(job::StopArgs),
+
+    /// Start the program of a job from a savepoint or checkpoint
+    #[command(
+        after_help = "Examples:\n  highwater resume --from /savepoints target/release/visitors -- --input access.log\n  \
+                            highwater resume --from /savepoints/savepoint-visitors-12-19aac0b4b3e ./visitors\n\n\
+                            First the program is started with --describe, as by upgrade-check; if its state can be restored, it is \
+                            started with --restore and takes the place of this command. Exit code 1: its state cannot be restored."
+    )]
+    Resume(resume::ResumeArgs),
+
     /// Checkpoints as a whole: list, show, verify, compare
     #[command(subcommand)]
     Checkpoint(checkpoint::Command),
@@ -63,6 +99,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut out = Output::to_stdout(cli.json);
     let result = match &cli.command {
+        Command::List(args) => job::list(args, &mut out),
+        Command::Info(args) => job::info(args, &mut out),
+        Command::Savepoint(args) => job::savepoint(args, &mut out),
+        Command::Stop(args) => job::stop(args, &mut out),
+        Command::Resume(args) => resume::run(args, &mut out),
         Command::Checkpoint(command) => checkpoint::run(command, &mut out),
         Command::State(command) => state::run(command, &mut out),
         Command::UpgradeCheck(args) => upgrade::run(args, &mut out),

@@ -15,6 +15,8 @@ use crate::output::Output;
 use crate::states::States;
 use program::Described;
 
+pub use program::{Program, describe, path_of};
+
 /// Operator states that every source and every sink has: one without them is another kind of operator.
 const OF_CONNECTORS: [&str; 3] = ["splits", "committables", "writers"];
 
@@ -39,8 +41,9 @@ pub struct UpgradeArgs {
     args: Vec<String>,
 }
 
+/// What becomes of the state of a snapshot under a program.
 #[derive(Debug, Serialize)]
-struct Check {
+pub struct Check {
     job: String,
     path: String,
     compatible: bool,
@@ -76,31 +79,47 @@ enum Status {
 /// Runs the command.
 pub fn run(args: &UpgradeArgs, out: &mut Output) -> Result<Finding, Failure> {
     let snapshot = Snapshot::at_path(&args.path)?;
-    let program = program::describe(&args.job, &args.args)?;
-    let mut described: BTreeMap<_, _> =
-        program.operators.iter().map(|operator| (operator.uid.as_str(), operator)).collect();
-    let mut operators = Vec::new();
-    for stored in &snapshot.metadata().operators {
-        // An operator without state claims none.
-        let claimed = described.remove(stored.uid.as_str()).filter(|operator| operator.is_stateful());
-        operators.push(match claimed {
-            Some(operator) => Operator::restored(stored, operator)?,
-            None => Operator::only(stored.uid.as_str(), &stored.name, Status::Dropped),
-        });
+    let program = describe(&args.job, &args.args)?;
+    let check = Check::of(&snapshot, &program, args.allow_non_restored_state)?;
+    check.write(out)?;
+    Ok(Finding::amiss_if(!check.compatible))
+}
+
+impl Check {
+    /// Compares a snapshot with a program.
+    ///
+    /// # Errors
+    /// If a stored schema cannot be read.
+    pub fn of(snapshot: &Snapshot, program: &Program, allow_non_restored_state: bool) -> highwater_core::Result<Self> {
+        let mut described: BTreeMap<_, _> =
+            program.operators.iter().map(|operator| (operator.uid.as_str(), operator)).collect();
+        let mut operators = Vec::new();
+        for stored in &snapshot.metadata().operators {
+            // An operator without state claims none.
+            let claimed = described.remove(stored.uid.as_str()).filter(|operator| operator.is_stateful());
+            operators.push(match claimed {
+                Some(operator) => Operator::restored(stored, operator)?,
+                None => Operator::only(stored.uid.as_str(), &stored.name, Status::Dropped),
+            });
+        }
+        let is_new = |operator: &&Described| operator.is_stateful() && described.contains_key(operator.uid.as_str());
+        let new = program.operators.iter().filter(is_new);
+        operators.extend(new.map(|operator| Operator::only(operator.uid.as_str(), &operator.name, Status::New)));
+        let amiss = operators
+            .iter()
+            .any(|operator| operator.is_incompatible() || (operator.is_dropping() && !allow_non_restored_state));
+        Ok(Check { job: program.job.clone(), path: snapshot.path(), compatible: !amiss, operators })
     }
-    let is_new = |operator: &&Described| operator.is_stateful() && described.contains_key(operator.uid.as_str());
-    let new = program.operators.iter().filter(is_new);
-    operators.extend(new.map(|operator| Operator::only(operator.uid.as_str(), &operator.name, Status::New)));
-    let amiss = operators
-        .iter()
-        .any(|operator| operator.is_incompatible() || (operator.is_dropping() && !args.allow_non_restored_state));
-    let check = Check { job: program.job, path: snapshot.path(), compatible: !amiss, operators };
-    if out.is_json() {
-        out.document(&check)?;
-    } else {
-        check.print(out)?;
+
+    /// Whether the program can be restored from the snapshot.
+    pub fn is_compatible(&self) -> bool {
+        self.compatible
     }
-    Ok(Finding::amiss_if(amiss))
+
+    /// Says what becomes of each state.
+    pub fn write(&self, out: &mut Output) -> std::io::Result<()> {
+        if out.is_json() { out.document(self) } else { self.print(out) }
+    }
 }
 
 impl Operator {

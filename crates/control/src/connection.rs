@@ -1,8 +1,9 @@
 //! The asking side of a control socket.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use highwater_core::{Error, ErrorKind, Result};
 
@@ -28,6 +29,15 @@ impl Connection {
         Ok(Connection { stream: BufReader::new(stream), place })
     }
 
+    /// Gives the job only so long for an answer. Without, it may take its time: so does a savepoint.
+    ///
+    /// # Errors
+    /// If the system does not allow it.
+    pub fn wait_at_most(&mut self, patience: Duration) -> Result<()> {
+        let set = self.stream.get_ref().set_read_timeout(Some(patience));
+        set.map_err(|error| lost(&self.place).with_source(error))
+    }
+
     /// Asks for something; the answers come as they are given, the last one last.
     ///
     /// # Errors
@@ -41,7 +51,13 @@ impl Connection {
     fn read(&mut self) -> Result<Answer> {
         let mut line = Vec::new();
         let read = (&mut self.stream).take(LONGEST_LINE).read_until(b'\n', &mut line);
-        read.map_err(|error| lost(&self.place).with_source(error))?;
+        read.map_err(|error| match error.kind() {
+            IoErrorKind::WouldBlock | IoErrorKind::TimedOut => Error::new(
+                ErrorKind::Cluster,
+                format!("the job on {} does not answer: is its process halted?", self.place),
+            ),
+            _ => lost(&self.place).with_source(error),
+        })?;
         if line.is_empty() {
             return Err(lost(&self.place));
         }

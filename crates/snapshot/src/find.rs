@@ -36,6 +36,12 @@ impl SnapshotFolder {
         format!("{}/{}", self.storage.uri(), self.folder)
     }
 
+    /// What it is opened by, here and in another process: its path with the options of its storage.
+    pub fn reopen_path(&self) -> String {
+        let (uri, reopen) = (self.storage.uri(), self.storage.reopen_uri());
+        format!("{}{}", self.path(), reopen.strip_prefix(&uri).unwrap_or_default())
+    }
+
     /// Where the file is that makes it what it is, or would be, for people: its `_metadata`, or what names a savepoint.
     pub fn metadata_path(&self) -> String {
         format!("{}/{}", self.path(), if self.names_savepoint() { SAVEPOINT } else { METADATA })

@@ -1,6 +1,6 @@
 //! What a job's program says about itself when it is started with `--describe`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use highwater_core::{Error, OperatorUid, Result};
@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 /// A program's description, as `docs/format.md` has it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Program {
-    pub job: String,
-    pub operators: Vec<Described>,
+pub struct Program {
+    pub(super) job: String,
+    pub(super) operators: Vec<Described>,
 }
 
 /// An operator in it.
@@ -32,6 +32,13 @@ pub(super) struct DescribedList {
     pub schema: Schema,
 }
 
+impl Program {
+    /// The name of the job.
+    pub fn job(&self) -> &str {
+        &self.job
+    }
+}
+
 impl Described {
     /// Whether it takes part in checkpoints.
     pub fn is_stateful(&self) -> bool {
@@ -39,15 +46,18 @@ impl Described {
     }
 }
 
+/// The program that `job` names: a name without a slash would be looked for among the installed programs only.
+pub fn path_of(job: &str) -> PathBuf {
+    Path::new(job).canonicalize().unwrap_or_else(|_| job.into())
+}
+
 /// Starts `job` with `args` and `--describe`; what it says.
 ///
 /// # Errors
 /// If it cannot be started, fails, or says something else.
-pub(super) fn describe(job: &str, args: &[String]) -> Result<Program> {
+pub fn describe(job: &str, args: &[String]) -> Result<Program> {
     let failed = |why: String| Error::settings(format!("{job} --describe {why}"));
-    // A name without a slash would be looked for among the installed programs only.
-    let program = Path::new(job).canonicalize().unwrap_or_else(|_| job.into());
-    let run = Command::new(program).args(args).arg("--describe").stdin(Stdio::null()).output();
+    let run = Command::new(path_of(job)).args(args).arg("--describe").stdin(Stdio::null()).output();
     let Output { status, stdout, stderr } =
         run.map_err(|error| failed("cannot be started".into()).with_source(error))?;
     if !status.success() {

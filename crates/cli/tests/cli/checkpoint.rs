@@ -189,8 +189,14 @@ fn whoever_has_seen_enough_may_close_the_output() {
 #[test]
 fn help_has_examples() {
     for command in [
-        &["checkpoint", "list"][..],
+        &["list"][..],
+        &["info"],
+        &["savepoint"],
+        &["stop"],
+        &["resume"],
+        &["checkpoint", "list"],
         &["checkpoint", "verify"],
+        &["checkpoint", "trigger"],
         &["checkpoint", "diff"],
         &["state", "get"],
         &["state", "scan"],

@@ -3,5 +3,6 @@
 mod checkpoint;
 mod job;
 mod run;
+mod running;
 mod state;
 mod upgrade;
