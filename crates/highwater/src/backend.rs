@@ -6,10 +6,12 @@
 //! |---|---|---|---|
 //! | [`MemoryStateBackend`] | memory | memory | the failure of an attempt |
 //! | [`FsStateBackend`] | memory | a directory, HDFS or S3 | the end of the process, `kill -9` included |
+//! | `RocksDBStateBackend` of the crate `highwater-rocksdb` | memory, and RocksDB for what does not fit | as above | the same |
 
 use std::sync::Arc;
 
 use highwater_core::Result;
+pub use highwater_runtime::Spilling;
 use highwater_storage::{CheckpointStorage, MemoryStorage, open_uri};
 
 /// Where state and snapshots live.
@@ -19,6 +21,15 @@ pub trait StateBackend {
     /// # Errors
     /// If it cannot be used, with the way out.
     fn checkpoint_storage(&self) -> Result<Arc<dyn CheckpointStorage>>;
+
+    /// Where rows go that do not fit in memory, for a process of `workers` workers; `None` if all have to fit, as by default.
+    ///
+    /// # Errors
+    /// If that place cannot be used, with the way out.
+    fn spilling(&self, workers: usize) -> Result<Option<Spilling>> {
+        let _ = workers;
+        Ok(None)
+    }
 
     /// Whether snapshots outlive the process: then a last one is taken when the job ends or is stopped, also without periodic ones.
     fn is_durable(&self) -> bool {

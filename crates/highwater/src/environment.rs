@@ -18,7 +18,7 @@ use highwater_runtime::{
 use highwater_state::Data;
 use highwater_storage::{CheckpointStorage, LocalCopies, open_uri};
 
-use crate::backend::{FsStateBackend, MemoryStateBackend, StateBackend};
+use crate::backend::{FsStateBackend, MemoryStateBackend, Spilling, StateBackend};
 use crate::connectors::{CollectionSource, FileSource, SocketSource};
 use crate::control::ControlSocket;
 use crate::progress::Progress;
@@ -343,6 +343,7 @@ impl StreamExecutionEnvironment {
             max_parallelism: settings.max_parallelism,
             restart: settings.restart_strategy(),
             storage: self.storage(&settings)?,
+            spilling: self.spilling(settings.workers.get())?,
             checkpoints: settings.checkpoint,
             savepoint_dir: settings.savepoint_dir,
             start_from,
@@ -372,6 +373,10 @@ impl StreamExecutionEnvironment {
             Some(args) => args.resolve_over(settings),
             None => Ok(settings),
         }
+    }
+
+    fn spilling(&self, workers: usize) -> Result<Option<Spilling>> {
+        self.backend.borrow().as_ref().map_or(Ok(None), |backend| backend.spilling(workers))
     }
 
     /// The settings' directory goes before the program's backend: whoever starts a job decides where its checkpoints go.

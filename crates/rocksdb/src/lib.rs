@@ -1,17 +1,22 @@
 //! RocksDB as the second tier of working state: the rows that do not fit in memory.
 //!
+//! * [`backend`]: what a job sets to use it;
 //! * [`stores`]: opens the stores of a process, and what they share: memory, threads, a working directory;
 //! * [`store`]: one store, the rows of one subtask in a RocksDB of its own;
+//! * `view`: the rows of a snapshot, as a RocksDB that is only read;
 //! * `options`: how RocksDB is set up, and why;
 //! * `working_dir`: where its files are while the process runs.
 //!
 //! What is in RocksDB is working state. It is written without a log: durability is the checkpoint's, which keeps the
 //! files of a store's snapshot. Files of a process that was killed are removed when the next one starts.
 
+pub mod backend;
 mod options;
 pub mod store;
 pub mod stores;
+mod view;
 mod working_dir;
 
+pub use backend::RocksDBStateBackend;
 pub use store::RocksDBRowStore;
 pub use stores::RocksDBRowStores;

@@ -8,8 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
-use highwater_state::spill::{EachRow, LocalSnapshot, RowStore, SnapshotFile, SortedKeys, SortedRows, StoreUsage};
+use highwater_core::{Error, ErrorKind, KeyGroupRange, Result};
+use highwater_state::spill::{
+    EachRow, LocalSnapshot, RowStore, SnapshotFile, SortedKeys, SortedRows, StoreUsage, StoredRows,
+};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::properties::{
     CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_NUM_KEYS, ESTIMATE_TABLE_READERS_MEM, TOTAL_SST_FILES_SIZE,
@@ -18,6 +20,10 @@ use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch}
 
 use crate::options::{LOOK_UP_KEYS, scan_options, write_options};
 use crate::stores::Inner;
+use crate::view::{View, split};
+
+/// What snapshots of these stores are called.
+pub(crate) const KIND: &str = "rocksdb";
 
 /// The column family that every RocksDB has.
 const ROWS: &str = "default";
@@ -118,10 +124,8 @@ impl RowStore for RocksDBRowStore {
         let mut rows = self.db().raw_iterator_cf_opt(self.rows(), options);
         rows.seek(start);
         while let Some((key, state)) = rows.item() {
-            let Some((group, key)) = key.split_first_chunk() else {
-                return Err(Error::new(ErrorKind::Corrupt, format!("{self:?} has a row without a key group")));
-            };
-            row(KeyGroup(u16::from_be_bytes(*group)), key, state)?;
+            let (group, key) = split(key, &self.folder)?;
+            row(group, key, state)?;
             rows.next();
         }
         rows.status().map_err(|error| self.error("scan", error))
@@ -131,12 +135,16 @@ impl RowStore for RocksDBRowStore {
     fn snapshot(&self) -> Result<LocalSnapshot> {
         let folder = self.process.next_folder("snapshot");
         let checkpoint = Checkpoint::new(self.db()).map_err(|error| self.error("snapshot", error))?;
-        let mut snapshot = LocalSnapshot { folder, files: Vec::new() };
+        let mut snapshot = LocalSnapshot { kind: KIND, folder, files: Vec::new() };
         checkpoint.create_checkpoint(&snapshot.folder).map_err(|error| self.error("snapshot", error))?;
         snapshot.files = files(&snapshot.folder).map_err(|error| {
             Error::new(ErrorKind::Storage, format!("cannot list {}", snapshot.folder.display())).with_source(error)
         })?;
         Ok(snapshot)
+    }
+
+    fn view(&self) -> Result<Box<dyn StoredRows>> {
+        Ok(Box::new(View::open(&self.process.shared.options(), self.snapshot()?)?))
     }
 
     fn usage(&self) -> StoreUsage {

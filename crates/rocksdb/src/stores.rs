@@ -9,7 +9,7 @@ use highwater_core::{Error, ErrorKind, Result};
 use highwater_state::spill::{RowStore, RowStoreFactory};
 
 use crate::options::Shared;
-use crate::store::RocksDBRowStore;
+use crate::store::{KIND, RocksDBRowStore};
 use crate::working_dir::WorkingDir;
 
 /// Opens the stores of a process.
@@ -61,6 +61,10 @@ impl Inner {
 }
 
 impl RowStoreFactory for RocksDBRowStores {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
     fn open(&self, name: &str) -> Result<Arc<dyn RowStore>> {
         let folder = self.inner.next_folder("store");
         Ok(Arc::new(RocksDBRowStore::open(&self.inner, folder, name)?))

@@ -11,11 +11,13 @@ use highwater_checkpoint::CheckpointingMode;
 use highwater_core::{
     BoxError, Error, ErrorKind, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex, TaskId,
 };
+use highwater_state::tier::MemoryBudget;
 use timely::dataflow::Scope;
 
 use crate::batch::{Batch, Record};
 use crate::control::Control;
 use crate::describe::Declared;
+use crate::job::Spilling;
 use crate::mark::{Frontier, MAX_WATERMARK, Mark};
 use crate::memory::StateSizes;
 use crate::metrics::RecordsRead;
@@ -251,6 +253,7 @@ pub(crate) struct Attempt {
     /// Whether there will be checkpoints: if not, sinks commit at the end.
     pub checkpointing: bool,
     pub restored: Option<Arc<Restored>>,
+    pub spilling: Option<Spilling>,
     /// Splits of the sources that no checkpoint knows yet.
     pub splits: Splits,
     pub read: RecordsRead,
@@ -264,13 +267,16 @@ pub(crate) struct Builder<'s> {
     pub streams: Streams<'s>,
     pub attempt: Arc<Attempt>,
     pub uploads: Uploads,
+    /// Memory for the rows of this worker's tasks, if it is limited.
+    pub budget: Option<MemoryBudget>,
     /// Tasks of this worker that take part in checkpoints.
     pub tasks: RefCell<BTreeSet<TaskId>>,
 }
 
 impl<'s> Builder<'s> {
     pub fn new(scope: Scope<'s, Mark>, attempt: Arc<Attempt>, uploads: Uploads) -> Self {
-        Builder { scope, streams: Streams::new(), attempt, uploads, tasks: RefCell::default() }
+        let budget = attempt.spilling.as_ref().map(|spilling| MemoryBudget::new(spilling.budget_bytes));
+        Builder { scope, streams: Streams::new(), attempt, uploads, budget, tasks: RefCell::default() }
     }
 
     /// This worker's instance of the operator at `site`.
@@ -280,6 +286,7 @@ impl<'s> Builder<'s> {
             name: site.name.to_string(),
             attempt: Arc::clone(&self.attempt),
             uploads: self.uploads.clone(),
+            budget: self.budget.clone(),
         }
     }
 
@@ -298,6 +305,8 @@ pub(crate) struct Task {
     pub name: String,
     pub attempt: Arc<Attempt>,
     pub uploads: Uploads,
+    /// Memory for the rows of all tasks of its worker, if it is limited.
+    pub budget: Option<MemoryBudget>,
 }
 
 impl Task {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use highwater_checkpoint::{CheckpointConfig, RestartStrategy};
 use highwater_core::{Clock, Error, ErrorKind, JobName, MaxParallelism, Parallelism, Result};
+use highwater_state::spill::RowStoreFactory;
 use highwater_storage::{CheckpointStorage, JobStore};
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -47,6 +48,8 @@ pub struct JobConfig {
     pub cancellation_timeout: Duration,
     /// Where checkpoints go. Without an interval there is only one, when the job ends or is stopped; without a place there is none.
     pub storage: Option<Arc<dyn CheckpointStorage>>,
+    /// Where rows go that do not fit in memory; without a place all have to fit.
+    pub spilling: Option<Spilling>,
     /// Where savepoints go whose request does not say: a path or URI.
     pub savepoint_dir: Option<String>,
     /// What to start from.
@@ -65,6 +68,15 @@ pub struct JobConfig {
     pub stop: StopHandle,
     /// How to ask for anything, and where to see how it goes.
     pub client: JobClient,
+}
+
+/// Where the rows of keyed state go that do not fit in memory.
+#[derive(Clone, Debug)]
+pub struct Spilling {
+    /// Opens the stores that take them.
+    pub stores: Arc<dyn RowStoreFactory>,
+    /// Memory for the rows of all tasks of a worker, in bytes: what is beyond it goes to a store.
+    pub budget_bytes: usize,
 }
 
 impl JobConfig {
@@ -277,6 +289,7 @@ impl Process {
             mode: self.config.checkpoints.mode,
             checkpointing: self.checkpointing(),
             restored: beginning.restored,
+            spilling: self.config.spilling.clone(),
             splits: beginning.splits,
             read: self.config.status().records_read.clone(),
             sizes: StateSizes::default(),

@@ -6,6 +6,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use highwater_checkpoint::metadata;
 use highwater_core::Result;
 use highwater_state::operator::{Broadcast, OperatorState};
+use highwater_state::tier::Failure;
 use highwater_state::{Data, Key, KeyedState};
 
 use crate::batch::{Batch, KeyedBatch, Record};
@@ -110,14 +111,15 @@ impl<K: Key, S: KeyedState, Out: Record> KeyedBroadcastContext<'_, K, S, Out> {
     /// Stops at the first error of `function` and returns it.
     pub fn apply_to_keyed_state(&mut self, mut function: impl FnMut(&K, &mut S) -> UserResult) -> UserResult {
         let (KeyedContents { rows, ttl, .. }, time) = (&mut *self.contents, self.process.time);
-        let keys: Vec<K> = rows.iter().map(|(_, key, _)| key.clone()).collect();
-        keys.iter().try_for_each(|key| {
-            rows.with(key.key_hash(), key, |state| {
-                if S::HAS_TTL {
-                    ttl.hand_out(state, time);
-                }
-                function(key, state)
-            })
+        let visited = rows.visit_all(|key, state| {
+            if S::HAS_TTL {
+                ttl.hand_out(state, time);
+            }
+            function(key, state)
+        });
+        visited.map_err(|failure| match failure {
+            Failure::Function(_, error) => error,
+            Failure::Store(error) => error.into(),
         })
     }
 

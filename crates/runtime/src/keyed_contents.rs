@@ -5,20 +5,22 @@ use highwater_checkpoint::rebase::Rebase;
 use highwater_core::{Error, ErrorKind, KeyGroupRange, Result};
 pub(crate) use highwater_snapshot::{STATE, TIMERS};
 use highwater_state::schema::Migration;
-use highwater_state::table::{ChunkKind, KeyGroupTables};
+use highwater_state::table::ChunkKind;
+use highwater_state::tier::TieredTables;
 use highwater_state::{DecodeError, Key, KeyedState, StateSchema};
 
 use crate::control::TaskEvent;
 use crate::graph::Task;
 use crate::migrate;
 use crate::restore::StateClock;
+use crate::spilled;
 use crate::time_to_live::TimeToLive;
 use crate::timers::Timers;
 use crate::upload::{LineageHandle, Restorable};
 
 /// What a keyed task keeps: what its checkpoints hold.
 pub(crate) struct KeyedContents<K: Key, S: KeyedState> {
-    pub rows: KeyGroupTables<K, S>,
+    pub rows: TieredTables<K, S>,
     pub timers: Timers<K>,
     pub ttl: TimeToLive,
     pub range: KeyGroupRange,
@@ -39,7 +41,7 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
         let mut clock = StateClock::start(&**task.control().clock());
         let (max, parallelism) = (task.attempt.max_parallelism, task.attempt.parallelism);
         let range = max.range_of(task.id.subtask, parallelism);
-        let mut rows = KeyGroupTables::new(max, range);
+        let mut rows = spilled::tables(task, range);
         let mut timers = Timers::new(max, range);
         let ttl = TimeToLive::open::<S>(task, range)?;
         let new = || Origin { restorable: Restorable::default(), rebase: Rebase::new(range) };
@@ -54,6 +56,8 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
                     migrate::log_keyed(task, &migration);
                 }
                 clock.spend(|times| &mut times.confirm);
+                bytes += spilled::restore(task, restored, &share, &migration, &mut rows)?;
+                clock.spend(|times| &mut times.prepare);
                 let mut origin = new();
                 bytes += restored.load(&share, &mut clock, |section| {
                     let is_full = section.id == share.lineage.since[range.index_of(section.group)];
@@ -62,19 +66,22 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
                         let Section { group, kind, entries, bytes, .. } = section;
                         timers.restore(*group, chunk_kind(*kind), u64::from(*entries), bytes)
                     } else {
-                        load_rows(&mut rows, section, &migration)
+                        load_rows(&mut rows, section, &migration)?;
+                        rows.relieve_load()
                     }
                 })?;
                 // What was migrated is not what is stored: the next checkpoint holds all of it. A timer has nothing of the program's
                 // but the key, whose bytes no migration changes.
-                let is_stored = is_timers || migration.is_identity();
-                if let Some(restorable) = restored.restorable(&share).filter(|_| is_stored) {
+                let is_rewritten = !is_timers && !migration.is_identity();
+                // Nor is it in the checkpoint what has left memory while it was loaded.
+                let is_spilled = !is_timers && share.stores.is_empty() && rows.store().is_some();
+                if let Some(restorable) = restored.restorable(&share).filter(|_| !is_rewritten && !is_spilled) {
                     origin.restorable = restorable;
                     *(if is_timers { &mut timers_origin } else { &mut rows_origin }) = origin;
                 }
             }
             clock.spend(|times| &mut times.complete);
-            let (keys, times) = (rows.len() as u64, clock.times());
+            let (keys, times) = (rows.rows_estimate(), clock.times());
             task.control().tell(TaskEvent::StateRestored { task: task.id.clone(), keys, bytes, times });
         }
         let track = |state, origin: Origin| task.uploads.track(&task.id, state, origin.restorable, origin.rebase);
@@ -88,7 +95,7 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
 }
 
 fn load_rows<K: Key, S: KeyedState>(
-    rows: &mut KeyGroupTables<K, S>,
+    rows: &mut TieredTables<K, S>,
     section: &Section<'_>,
     migration: &Migration,
 ) -> Result<()> {

@@ -11,6 +11,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 
 use highwater_core::{BoxError, Error, ErrorKind, Result};
+use highwater_state::tier::Failure;
 use highwater_state::{Data, Key, KeyedState};
 
 use crate::batch::{Batch, KeyedBatch, NO_TIME, Record};
@@ -122,13 +123,21 @@ impl<K: Key, In> KeyedEdge<K, In> {
             }
             function(record, state, &mut context)
         });
-        result.map_err(|(index, error)| key_error(task, &keys[index], input, error))?;
+        result.map_err(|failure| match failure {
+            Failure::Function(index, error) => key_error(task, &keys[index], input, error),
+            Failure::Store(error) => store_error(task, error),
+        })?;
         drop((records, note));
         let count = batch.keys.len();
         self.pool.give(batch);
         self.grants.consumed(from, count, || task.control().clock().monotonic());
         Ok(count)
     }
+}
+
+/// The store of the rows that are not in memory failed.
+pub(crate) fn store_error(task: &Task, error: Error) -> Error {
+    error.context(format!("operator {} ({}) cannot go on", task.name, task.id))
 }
 
 /// A user function failed for `key`, at a record of `input`.

@@ -16,6 +16,7 @@ use timely::scheduling::Activator;
 use highwater_checkpoint::metadata::OperatorState;
 use highwater_core::{CheckpointId, KeyHash, Result};
 use highwater_state::table::Scope;
+use highwater_state::tier::Relief;
 use highwater_state::{Key, KeyedState};
 
 use crate::alignment::Alignment;
@@ -24,7 +25,7 @@ use crate::control::TaskEvent;
 use crate::graph::{Builder, Site, Task};
 use crate::inputs::Receiver;
 use crate::keyed_contents::{KeyedContents, STATE, TIMERS};
-use crate::keyed_edge::{KeyedScope, PanicNote, key_error};
+use crate::keyed_edge::{KeyedScope, PanicNote, key_error, store_error};
 use crate::mark::{Frontier, Mark};
 use crate::memory::StateSize;
 use crate::metrics::TaskMetrics;
@@ -46,6 +47,9 @@ const LONGEST_SLEEP_MS: i64 = 60_000;
 /// Slots of the table cleaned up after a batch, and in a step without one.
 const CLEAN_UP_BUSY: usize = 1024;
 const CLEAN_UP_IDLE: usize = 16 * 1024;
+
+/// After so many timers room is made for the rows they bring into memory.
+const RELIEVE_TIMERS: usize = 1024;
 
 /// What a keyed task runs: a user's function behind the inputs that it has.
 pub(crate) trait KeyedOperator<K: Key>: 'static {
@@ -120,6 +124,8 @@ impl<K: Key, O: KeyedOperator<K>> OpenKeyed<K, O> {
                 activator,
                 armed: None,
                 closed: false,
+                is_held: false,
+                spills: false,
                 metrics,
                 size,
                 task: task.clone(),
@@ -157,6 +163,10 @@ pub(crate) struct KeyedTask<K: Key, O: KeyedOperator<K>> {
     /// When the activation for the next processing-time timer or clean-up comes, in monotonic time.
     armed: Option<Duration>,
     closed: bool,
+    /// Whether memory is short and no room can be made until the store's snapshot is taken.
+    is_held: bool,
+    /// Whether some rows are in a store.
+    spills: bool,
     metrics: TaskMetrics,
     size: Arc<StateSize>,
 }
@@ -165,7 +175,7 @@ impl<K: Key, O: KeyedOperator<K>> Receiver for KeyedTask<K, O> {
     type Batch = O::Batch;
 
     fn has_room(&self) -> bool {
-        self.out.has_room()
+        self.out.has_room() && !self.is_held
     }
 
     fn receive(&mut self, mark: Mark, batch: O::Batch) -> Result<()> {
@@ -189,6 +199,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         if O::State::HAS_TTL {
             self.contents.ttl.clean_up(&mut self.contents.rows, CLEAN_UP_BUSY);
         }
+        self.relieve()?;
         self.sweep(SWEEP_BUSY);
         if let (Some(began), Some(snapshot)) = (began, &mut self.snapshot) {
             let took = self.task.control().clock().monotonic().saturating_sub(began);
@@ -202,6 +213,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         if self.closed {
             return Ok(());
         }
+        self.relieve()?;
         loop {
             while self.has_room()
                 && let Some(batch) = self.alignment.released()
@@ -223,11 +235,12 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             if !self.alignment.barrier(frontier) {
                 break;
             }
-            self.begin_snapshot();
+            self.begin_snapshot()?;
             self.alignment.next_epoch();
             self.advance_mark();
         }
-        self.size.set(self.contents.rows.len(), self.contents.rows.allocated_bytes());
+        let table = self.contents.rows.table();
+        self.size.set(table.len(), table.allocated_bytes());
         self.fire_processing_time()?;
         self.clean_up();
         self.sweep(SWEEP_IDLE);
@@ -265,7 +278,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         if contents.ttl.clean_up(&mut contents.rows, CLEAN_UP_IDLE) {
             self.activator.activate();
         } else if let Some(next) = contents.ttl.next_round_ms()
-            && !contents.rows.is_empty()
+            && !contents.rows.table().is_empty()
         {
             self.wake_at(next, now);
         }
@@ -287,18 +300,24 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         if O::State::HAS_TTL && self.contents.timers.is_due(domain, now_ms) {
             self.contents.ttl.set_processing_time(self.task.control().clock().unix_ms());
         }
+        let mut fired = 0;
         while self.contents.timers.is_due(domain, now_ms) {
+            if fired == RELIEVE_TIMERS {
+                fired = 0;
+                self.relieve()?;
+            }
+            fired += 1;
             if !self.has_room() {
                 return Ok(false);
             }
             let Some((time_ms, hash, key)) = self.contents.timers.pop_due(domain, now_ms) else { break };
-            self.call_on_timer(Timer { time_ms, domain }, hash, &key)
+            self.call_on_timer(Timer { time_ms, domain }, hash, &key)?
                 .map_err(|error| key_error(&self.task, &key, "", error))?;
         }
         Ok(true)
     }
 
-    fn call_on_timer(&mut self, timer: Timer, hash: KeyHash, key: &K) -> UserResult {
+    fn call_on_timer(&mut self, timer: Timer, hash: KeyHash, key: &K) -> Result<UserResult> {
         let keys = std::slice::from_ref(key);
         let _note = PanicNote::new(&self.task, keys);
         let mut context = Context {
@@ -311,25 +330,45 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             clock: &**self.task.attempt.control.clock(),
         };
         let (operator, ttl) = (&mut self.operator, &mut self.contents.ttl);
-        self.contents.rows.with(hash, key, |state| {
+        let called = self.contents.rows.with(hash, key, |state| {
             if O::State::HAS_TTL {
                 let time_ms = if timer.domain == TimeDomain::EventTime { timer.time_ms } else { NO_TIME };
                 ttl.advance_event_time(time_ms);
                 ttl.hand_out(state, time_ms);
             }
             operator.on_timer(timer, state, &mut context)
-        })
+        });
+        called.map_err(|error| store_error(&self.task, error))
+    }
+
+    /// Moves rows to the store if there are more in memory than may be.
+    fn relieve(&mut self) -> Result<()> {
+        let relief = self.contents.rows.relieve().map_err(|error| store_error(&self.task, error))?;
+        let was_held = std::mem::replace(&mut self.is_held, relief == Relief::Held);
+        match relief {
+            // Input that was left unread wakes nobody.
+            Relief::Enough if was_held => self.activator.activate(),
+            Relief::Enough => {}
+            Relief::More => self.activator.activate(),
+            Relief::Held => self.activator.activate_after(SWEEP_PAUSE),
+        }
+        if !self.spills && self.contents.rows.store().is_some() {
+            self.spills = true;
+            let (operator, task) = (&self.task.name, &self.task.id);
+            tracing::info!(%operator, %task, "the state is larger than its memory: the rest is in a store on disk");
+        }
+        Ok(())
     }
 
     /// The synchronous part of the snapshot of the epoch that ends.
-    fn begin_snapshot(&mut self) {
+    fn begin_snapshot(&mut self) -> Result<()> {
         let id = CheckpointId(self.alignment.mark().epoch);
         self.drop_given_up_savepoint();
         if let Some(older) = self.snapshot.as_ref().filter(|older| self.task.control().is_given_up(older.id)) {
             // It took too long already: to hurry now would only stall the task. What it copies counts for the next one.
             let reason = format!("the state is still being copied for checkpoint {}, which was given up", older.id);
             self.task.control().tell(TaskEvent::Declined { id, task: self.task.id.clone(), reason });
-            return;
+            return Ok(());
         }
         // One copy at a time: whatever is left of an older one has to be out before its pages may be marked anew.
         while self.snapshot.is_some() {
@@ -343,10 +382,14 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             false => lineage.begin(),
         };
         let full = begin(&mut self.contents.rows_lineage);
-        self.contents.rows.begin_snapshot(|group| match full[range.index_of(group)] {
+        let store = self.contents.rows.begin_snapshot(|group| match full[range.index_of(group)] {
             true => Scope::Full,
             false => Scope::Changed,
         });
+        if let Some(store) = store.map_err(|error| store_error(&self.task, error))? {
+            // First of all, since nothing is written to the store until it is taken.
+            self.task.uploads.store(id, &self.task.id, STATE, store);
+        }
         let timers_full = begin(&mut self.contents.timers_lineage);
         for chunk in self.contents.timers.snapshot(&timers_full) {
             if !is_savepoint {
@@ -364,6 +407,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         let pause = self.now().saturating_sub(began);
         self.snapshot = Some(Copying { id, frame, is_savepoint, longest: pause });
         self.task.control().tell(TaskEvent::Prepared { id, task: self.task.id.clone(), pause });
+        Ok(())
     }
 
     /// What is copied for a savepoint counts for nothing else: once it was given up, neither does the rest of it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_checkpoint::block::Section;
-use highwater_checkpoint::metadata::{Metadata, OperatorSnapshot};
+use highwater_checkpoint::metadata::{Metadata, OperatorSnapshot, StoreSnapshot};
 use highwater_checkpoint::rescale::{self, ElementShare, KeyedShare};
 use highwater_core::{
     CheckpointId, Clock, Error, ErrorKind, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex,
@@ -154,10 +154,17 @@ impl Restored {
     /// What later checkpoints of a keyed state may refer to: nothing, if it is not the job's to keep.
     pub(crate) fn restorable(&self, share: &KeyedShare<'_>) -> Option<Restorable> {
         let file = |name: &str| self.metadata().files.iter().find(|file| file.name == name);
-        let files = share.lineage.files().map(|name| Some((name.to_owned(), file(name)?.clone())));
+        let store = whole_store(share);
+        let stored = store.iter().flat_map(|store| &store.files).map(|(_, name)| name.as_str());
+        let files = share.lineage.files().chain(stored).map(|name| Some((name.to_owned(), file(name)?.clone())));
         let files = files.collect::<Option<std::collections::BTreeMap<_, _>>>()?;
         let may_be_kept = self.is_own && files.values().all(|file| file.shared_by.is_some());
-        may_be_kept.then(|| Restorable { lineage: share.lineage.clone(), files })
+        may_be_kept.then(|| Restorable { lineage: share.lineage.clone(), store: store.cloned(), files })
+    }
+
+    /// The snapshot, for what is in files of its own.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     /// The elements of an operator state that go to a subtask, in the order in which they were stored. `what` says what they are.
@@ -201,6 +208,14 @@ impl Restored {
     /// Where the checkpoint lies, for people.
     pub fn path(&self) -> String {
         self.snapshot.path()
+    }
+}
+
+/// The store that has the rows of exactly the key groups of a share, if there is one.
+pub(crate) fn whole_store<'a>(share: &KeyedShare<'a>) -> Option<&'a StoreSnapshot> {
+    match share.stores[..] {
+        [(range, store)] if range == share.range => Some(store),
+        _ => None,
     }
 }
 

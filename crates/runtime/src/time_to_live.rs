@@ -13,7 +13,7 @@ use highwater_checkpoint::metadata::{OperatorState, Redistribution};
 use highwater_core::{KeyGroupRange, Result};
 use highwater_state::keyed::ttl::TtlClocks;
 use highwater_state::keyed::ttl::TtlTimeCharacteristic::{EventTime, ProcessingTime};
-use highwater_state::table::KeyGroupTables;
+use highwater_state::tier::TieredTables;
 use highwater_state::{Data, Key, KeyedState};
 
 use crate::graph::Task;
@@ -78,12 +78,12 @@ impl TimeToLive {
     }
 
     /// Cleans up the rows in about `slots` slots if a round is under way or due; whether it goes on.
-    pub fn clean_up<K: Key, S: KeyedState>(&mut self, rows: &mut KeyGroupTables<K, S>, slots: usize) -> bool {
+    pub fn clean_up<K: Key, S: KeyedState>(&mut self, rows: &mut TieredTables<K, S>, slots: usize) -> bool {
         if self.rows_left == 0 {
             if !self.begins_round() {
                 return false;
             }
-            self.rows_left = rows.len();
+            self.rows_left = rows.table().len();
         }
         self.advance_event_time(self.event_ms);
         let (clocks, mut visited) = (&self.clocks, 0);
@@ -92,7 +92,7 @@ impl TimeToLive {
             state.follow(clocks);
             state.expire()
         });
-        self.rows_left = if rows.is_empty() { 0 } else { self.rows_left.saturating_sub(visited) };
+        self.rows_left = if rows.table().is_empty() { 0 } else { self.rows_left.saturating_sub(visited) };
         self.rows_left > 0
     }
 
@@ -174,7 +174,7 @@ mod tests {
         of_events: ValueState<u64, Ttl>,
     }
 
-    type Rows = KeyGroupTables<u64, Row>;
+    type Rows = TieredTables<u64, Row>;
 
     fn ttl(event_ms: i64, processing_ms: i64) -> TimeToLive {
         let mut ttl = TimeToLive::new(TtlClocks::of::<Row>().unwrap(), event_ms);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn rows() -> Rows {
-        KeyGroupTables::new(MaxParallelism::new(8).unwrap(), KeyGroupRange::new(0..8))
+        TieredTables::in_memory(MaxParallelism::new(8).unwrap(), KeyGroupRange::new(0..8))
     }
 
     /// Hands out the rows of some keys for records at `time_ms`.
@@ -192,7 +192,8 @@ mod tests {
             rows.with(key.key_hash(), &key, |row| {
                 ttl.hand_out(row, time_ms);
                 f(row);
-            });
+            })
+            .unwrap();
         }
     }
 
@@ -215,7 +216,7 @@ mod tests {
         let (mut ttl, mut rows) = (ttl(0, 0), rows());
         clean_up_all(&mut ttl, &mut rows);
         hand_out(&ttl, &mut rows, 0..20_000, 0, |row| row.of_clock.set(1));
-        rows.begin_snapshot(|_| Scope::Full);
+        rows.begin_snapshot(|_| Scope::Full).unwrap();
         while !rows.advance_snapshot(usize::MAX, &mut |_| {}) {}
         ttl.set_processing_time(79);
         clean_up_all(&mut ttl, &mut rows);
@@ -227,10 +228,10 @@ mod tests {
         while ttl.clean_up(&mut rows, 1_000) {
             steps += 1;
         }
-        assert_eq!(rows.len(), 10);
+        assert_eq!(rows.table().len(), 10);
         assert!(steps >= 20, "{steps} steps of 1000 slots for 20000 rows");
         let mut changes = [0, 0];
-        rows.begin_snapshot(|_| Scope::Changed);
+        rows.begin_snapshot(|_| Scope::Changed).unwrap();
         let mut count = |kind, entries| changes[usize::from(kind == ChunkKind::Removed)] += entries;
         while !rows.advance_snapshot(usize::MAX, &mut |chunk| count(chunk.kind, chunk.entries)) {}
         assert_eq!(changes, [10, 19_990], "changed, and removed");
@@ -244,7 +245,7 @@ mod tests {
             ttl.set_processing_time(now_ms);
             clean_up_all(&mut ttl, &mut rows);
             let mut entries = 0;
-            rows.begin_snapshot(|_| scope);
+            rows.begin_snapshot(|_| scope).unwrap();
             while !rows.advance_snapshot(usize::MAX, &mut |chunk| entries += chunk.entries) {}
             assert_eq!(entries, if scope == Scope::Full { 1_000 } else { 0 });
         }
@@ -258,23 +259,23 @@ mod tests {
             ttl.advance_event_time(time_ms);
             hand_out(&ttl, &mut rows, 0..100, NO_WATERMARK, |row| assert!(row.of_events.is_set()));
             clean_up_all(&mut ttl, &mut rows);
-            assert_eq!(rows.len(), 100, "at {time_ms}");
+            assert_eq!(rows.table().len(), 100, "at {time_ms}");
         }
         assert_eq!(ttl.operator_state().unwrap().elements, [1_079i64.to_le_bytes()]);
         ttl.advance_event_time(1_089);
         clean_up_all(&mut ttl, &mut rows);
-        assert!(rows.is_empty());
+        assert!(rows.table().is_empty());
     }
 
     #[test]
     fn clean_up_stamps_with_the_present_and_not_with_the_last_record() {
         let (mut ttl, mut rows) = (ttl(100, 0), rows());
         // As if restored from a time in which there was no time-to-live.
-        rows.with(1u64.key_hash(), &1, |row| row.of_events.set(1));
+        rows.with(1u64.key_hash(), &1, |row| row.of_events.set(1)).unwrap();
         ttl.clocks.set_record(5_000, 100);
         clean_up_all(&mut ttl, &mut rows);
         ttl.advance_event_time(180);
         clean_up_all(&mut ttl, &mut rows);
-        assert!(rows.is_empty());
+        assert!(rows.table().is_empty());
     }
 }

@@ -4,6 +4,9 @@
 //! snapshot ([`Uploads::finish`]). What is small travels inside the acknowledgement and ends up in `_metadata`; the rest of all
 //! tasks of the worker goes into one file per checkpoint, so a checkpoint is few files.
 //!
+//! The rows of a task that are not in memory come as the snapshot of a store: the thread makes its files, and writes those anew that
+//! the snapshot before did not have. Into a savepoint it writes the rows themselves.
+//!
 //! A task writes what has changed. The thread keeps the [lineage](highwater_checkpoint::lineage) of every keyed state, appends to
 //! it at each checkpoint, and acknowledges with all of it: a checkpoint that fails after its data were written costs nothing, since
 //! the next one refers to them as well. A savepoint is apart from that: everything goes into its own folder.
@@ -14,6 +17,8 @@
 //!   everything, and declined until it has.
 
 mod data_file;
+mod store_files;
+mod store_rows;
 mod tracked;
 mod uploader;
 
@@ -23,10 +28,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use highwater_checkpoint::metadata::{FileDigest, OperatorState};
+use highwater_checkpoint::metadata::{FileDigest, OperatorState, StoreSnapshot};
 use highwater_checkpoint::{Lineage, rebase::Rebase};
 use highwater_core::{CheckpointId, Error, KeyGroup, KeyGroupRange, MaxParallelism, Result, TaskId};
 use highwater_state::table::Chunk;
+use highwater_state::tier;
 use highwater_storage::JobStore;
 
 use self::uploader::Uploader;
@@ -67,12 +73,15 @@ pub struct SnapshotFrame {
 pub struct Restorable {
     /// Its lineage.
     pub lineage: Lineage,
-    /// The files that it refers to, by name.
+    /// The store below it, if the task has opened it as it was.
+    pub store: Option<StoreSnapshot>,
+    /// The files that they refer to, by name.
     pub files: BTreeMap<String, FileDigest>,
 }
 
 enum Message {
     Track { task: TaskId, state: &'static str, restored: Restorable, lost: Arc<AtomicBool> },
+    Store { id: CheckpointId, task: TaskId, state: &'static str, snapshot: tier::StoreSnapshot },
     Chunk { id: CheckpointId, task: TaskId, state: &'static str, chunk: Chunk },
     Finish { id: CheckpointId, task: TaskId, frame: SnapshotFrame },
 }
@@ -132,6 +141,11 @@ impl Uploads {
         let handle = LineageHandle { rebase, lost: Arc::clone(&lost) };
         self.send(Message::Track { task: task.clone(), state, restored, lost });
         handle
+    }
+
+    /// Hands over the snapshot of the store below a keyed state, which has begun.
+    pub fn store(&self, id: CheckpointId, task: &TaskId, state: &'static str, snapshot: tier::StoreSnapshot) {
+        self.send(Message::Store { id, task: task.clone(), state, snapshot });
     }
 
     /// Hands over a chunk of keyed state.

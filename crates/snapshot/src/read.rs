@@ -4,9 +4,9 @@ use highwater_checkpoint::block::{self, BLOCK, Section};
 use highwater_checkpoint::metadata::{Block, Location};
 use highwater_checkpoint::rescale::KeyedShare;
 use highwater_core::frame;
-use highwater_core::{CheckpointId, Result};
+use highwater_core::{CheckpointId, Error, ErrorKind, Result};
 
-use crate::Snapshot;
+use crate::{Snapshot, verify};
 
 /// Blocks that follow each other in a file are read together, up to about this many bytes.
 const READ_BYTES: u64 = 4 << 20;
@@ -96,6 +96,29 @@ impl Snapshot {
         let place = self.place(block);
         block::sections(block, segment, &frame::open(BLOCK, &bytes, &place)?, &place)?;
         Ok(bytes)
+    }
+
+    /// Reads a whole file in pieces, which are verified when the last has come.
+    ///
+    /// # Errors
+    /// If it cannot be read or does not verify, naming it; those of `piece`.
+    pub fn read_file(&self, name: &str, mut piece: impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+        let file = self.file(name)?;
+        let path = self.path_of(file);
+        let copies = self.storage.local_copies().filter(|copies| verify::is_intact(*copies, &path, file));
+        let storage = copies.unwrap_or(&*self.storage);
+        let (mut offset, mut crc32c) = (0, 0);
+        while offset < file.len {
+            let bytes = storage.read_range(&path, offset, READ_BYTES.min(file.len - offset))?;
+            crc32c = crc32c::crc32c_append(crc32c, &bytes);
+            offset += bytes.len() as u64;
+            piece(&bytes)?;
+        }
+        if crc32c == file.crc32c {
+            return Ok(offset);
+        }
+        let what = format!("its checksum is {crc32c:08x}, should be {:08x}", file.crc32c);
+        Err(Error::new(ErrorKind::Corrupt, format!("{}/{path}: {what}", self.storage.uri())))
     }
 
     /// Where a block lies, for people.

@@ -57,7 +57,7 @@ impl fmt::Display for Damage {
 }
 
 /// Whether a copy of a file is what was written.
-fn is_intact(copies: &dyn CheckpointStorage, path: &str, file: &FileDigest) -> bool {
+pub(crate) fn is_intact(copies: &dyn CheckpointStorage, path: &str, file: &FileDigest) -> bool {
     checksum(copies, path, file.len, |_| {}).is_ok_and(|crc32c| crc32c == file.crc32c)
 }
 

@@ -17,6 +17,7 @@ pub mod conformance;
 mod memory;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ pub use memory::{MemoryRowStore, MemoryRowStores};
 
 /// What is called with the key group, the encoded key and the encoded state of a row.
 pub type EachRow<'a> = dyn FnMut(KeyGroup, &[u8], &[u8]) -> Result<()> + 'a;
+
+/// What is called with the key group, the encoded key and the encoded state of a row, and says whether to go on.
+pub type RowVisit<'a> = dyn FnMut(KeyGroup, &[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 
 /// The rows of one keyed state of one subtask that do not fit in memory.
 ///
@@ -59,12 +63,34 @@ pub trait RowStore: Send + Sync + fmt::Debug {
     /// If the files cannot be made.
     fn snapshot(&self) -> Result<LocalSnapshot>;
 
+    /// The content, to be gone through while the store goes on.
+    ///
+    /// As [`snapshot`](Self::snapshot) may take its time, has the content of a moment within the call, and goes on
+    /// another thread than look-ups.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn view(&self) -> Result<Box<dyn StoredRows>>;
+
     /// What the store takes at the moment.
     fn usage(&self) -> StoreUsage;
 }
 
+/// The rows of a store as they were at one moment. They may be gone through in parts, as slowly as need be.
+pub trait StoredRows: Send + fmt::Debug {
+    /// Calls `row` with the rows in order, from the first on whose key, behind its key group, is not less than `from`;
+    /// until it breaks.
+    ///
+    /// # Errors
+    /// If a row cannot be read; the first error of `row`.
+    fn scan(&self, from: &[u8], row: &mut RowVisit<'_>) -> Result<()>;
+}
+
 /// Opens stores: the working state's choice of an engine.
 pub trait RowStoreFactory: Send + Sync + fmt::Debug {
+    /// What its snapshots are called in a checkpoint: only a factory of the same kind opens them.
+    fn kind(&self) -> &'static str;
+
     /// An empty store. `name` tells it from the others of the process, for people; it may come again.
     ///
     /// # Errors
@@ -93,6 +119,8 @@ pub struct SnapshotFile {
 /// The files of a snapshot, in a folder that is removed when this is dropped.
 #[derive(Debug)]
 pub struct LocalSnapshot {
+    /// The [kind](RowStoreFactory::kind) of the store.
+    pub kind: &'static str,
     /// Where the files are.
     pub folder: PathBuf,
     /// All of them, in order of their names.

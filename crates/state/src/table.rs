@@ -37,6 +37,7 @@ use self::removals::Removals;
 pub use self::snapshot::{Chunk, ChunkKind, Scope};
 use self::snapshot::{Snapshot, Spare};
 use self::sweep::Cursor;
+pub(crate) use self::evict::Lower;
 use self::tag::Standing;
 use crate::{Key, KeyedState};
 
@@ -63,8 +64,8 @@ pub struct KeyGroupTables<K: Key, S: KeyedState> {
     /// Whether a snapshot was given up, with what was noted of changes before it.
     changes_lost: bool,
     cursor: Cursor,
-    /// Whether there is a tier below, in which rows that are loaded may lie.
-    is_first_tier: bool,
+    /// What a tier below has of the rows that are loaded.
+    lower: Lower,
     /// Where the eviction goes on.
     hand: Cursor,
     /// Keys that are gone here and may lie in the tier below, encoded behind their key groups.
@@ -85,7 +86,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
             removals: Removals::default(),
             changes_lost: false,
             cursor: Cursor::default(),
-            is_first_tier: false,
+            lower: Lower::Nothing,
             hand: Cursor::default(),
             cleared: Vec::new(),
         }
@@ -233,10 +234,15 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     /// every key group.
     pub fn abort_snapshot(&mut self) {
         if self.snapshot.is_some() {
-            self.changes_lost = true;
-            self.removals.clear();
+            self.lose_changes();
             self.end_snapshot();
         }
+    }
+
+    /// Forgets what has changed, so that the next snapshot is full in every key group.
+    pub(crate) fn lose_changes(&mut self) {
+        self.changes_lost = true;
+        self.removals.clear();
     }
 
     fn end_snapshot(&mut self) {

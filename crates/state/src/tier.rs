@@ -40,13 +40,16 @@ use self::budget::Share;
 use self::heap::HeapEstimate;
 pub use self::hold::StoreSnapshot;
 use crate::spill::{RowBatch, RowStore, RowStoreFactory};
-use crate::table::{Chunk, ChunkKind, KeyGroupTables, Scope};
+use crate::table::{Chunk, ChunkKind, KeyGroupTables, Lower, Scope};
 use crate::{DecodeError, Key, KeyedState};
 
 /// Slots that one call of [`TieredTables::relieve`] goes over, and rows that it moves, at most: about what one batch
 /// brings in, several times over.
 const RELIEVE_SLOTS: usize = 64 << 10;
 const RELIEVE_ROWS: usize = 4 << 10;
+
+/// Rows that a visit of all brings into memory at once.
+const VISITED_ROWS: usize = 1024;
 
 /// Slots between two writes.
 const WRITE_SLOTS: usize = 8 << 10;
@@ -133,6 +136,11 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
         self.below.as_ref().map(|below| below.store())
     }
 
+    /// About how many rows there are. Those in memory of which the store has an older state count twice.
+    pub fn rows_estimate(&self) -> u64 {
+        self.table.len() as u64 + self.store().map_or(0, |store| store.usage().rows)
+    }
+
     /// Calls `f` with the index and the state of each of `keys` in order: [`KeyGroupTables::for_each`].
     ///
     /// # Errors
@@ -172,6 +180,31 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
         Ok(result)
     }
 
+    /// Calls `f` with every key and its state, in memory or below, in no order that means anything. What is below comes into
+    /// memory for that, some at a time. A state that `f` leaves empty is removed.
+    ///
+    /// # Errors
+    /// Stops at the first error of `f`, with the number of rows visited before in that key group, or of the store. After
+    /// one of the store the tables are to be discarded.
+    pub fn visit_all<E>(&mut self, mut f: impl FnMut(&K, &mut S) -> Result<(), E>) -> Result<(), Failure<E>> {
+        for group in self.table.range().iter() {
+            let mut keys: Vec<K> = self.table.keys_of(group).cloned().collect();
+            if let Some(below) = &self.below {
+                below.keys_only_here(&self.table, group, &mut keys)?;
+            }
+            for keys in keys.chunks(VISITED_ROWS) {
+                let hashes: Vec<KeyHash> = keys.iter().map(K::key_hash).collect();
+                self.for_each(keys, &hashes, |index, state| f(&keys[index], state))?;
+                while let relief @ (Relief::More | Relief::Held) = self.relieve()? {
+                    if let (Relief::Held, Some(below)) = (relief, &self.below) {
+                        below.hold().wait();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Visits rows in memory between batches: [`KeyGroupTables::sweep_rows`]. Those in the store are left alone.
     pub fn sweep_rows(&mut self, budget: usize, f: impl FnMut(&K, &mut S) -> bool) {
         self.table.sweep_rows(budget, f);
@@ -193,7 +226,10 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
         }
         let below = match &mut self.below {
             Some(below) => below,
-            none => none.insert(Box::new(Below::new(spilling.stores.open(&spilling.name)?))),
+            none => {
+                self.table.set_lower(Lower::Loaded);
+                none.insert(Box::new(Below::new(spilling.stores.open(&spilling.name)?)))
+            }
         };
         if below.hold().is_held() {
             // A little more memory for a short while.
@@ -248,7 +284,7 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
     /// If there is a store, or a row.
     pub fn restore_store(&mut self, store: Arc<dyn RowStore>) {
         assert!(self.below.is_none() && self.table.is_empty(), "a store is restored before anything else is");
-        self.table.become_first_tier();
+        self.table.set_lower(Lower::Snapshot);
         self.below = Some(Box::new(Below::new(store)));
     }
 
@@ -267,16 +303,36 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
 
     /// Restores the entries of a chunk: [`KeyGroupTables::load`].
     ///
-    /// Nothing leaves memory in between, because what a chunk has may be removed by a later one. So restoring takes what
-    /// the rows in memory took when the snapshot was made; [`relieve`](Self::relieve) comes after.
-    ///
     /// # Errors
     /// As the table's. The tables are then to be discarded.
     ///
     /// # Panics
     /// If `group` is not in the range (I2).
     pub fn load(&mut self, group: KeyGroup, kind: ChunkKind, bytes: &[u8]) -> Result<u64, DecodeError> {
-        self.table.load(group, kind, bytes)
+        let entries = self.table.load(group, kind, bytes)?;
+        if let Some(below) = &mut self.below {
+            below.take_cleared(&mut self.table);
+        }
+        Ok(entries)
+    }
+
+    /// Makes room after what was [loaded](Self::load). Once that has opened a store, the next snapshot is full in every key
+    /// group, whatever is asked for.
+    ///
+    /// Above a store that was restored nothing leaves memory yet, because a later chunk may remove it, which then says that
+    /// the store has the state: so restoring takes what the rows in memory took when the snapshot was made.
+    ///
+    /// # Errors
+    /// If the store cannot be opened or written. The tables are then to be discarded.
+    pub fn relieve_load(&mut self) -> Result<()> {
+        if self.table.lower() == Lower::Snapshot {
+            return Ok(());
+        }
+        while self.relieve()? == Relief::More {}
+        if self.below.is_some() {
+            self.table.lose_changes();
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! <job>/chk-<id>/_savepoint       instead: where the savepoint is that the job has ended with
 //! <job>/chk-<id>/data-<worker>    snapshots of the tasks of one worker, where it shares nothing
 //! <job>/shared/<id>-<worker>      what the tasks of one worker wrote at checkpoint <id>; later ones may refer to it
+//! <job>/shared/<id>-<worker>-<n>  a file of a store on local disk, likewise
 //! <job>/taskowned/                files that tasks, not the coordinator, delete
 //! savepoint-<job>-<id>-<time>/    a savepoint: the same as a checkpoint's folder, in a storage that its user chose
 //! ```
@@ -38,6 +39,12 @@ pub fn shared_in(job: &str) -> String {
 /// Name of the file in the folder of shared files that a worker writes at a checkpoint.
 pub fn shared_name(id: CheckpointId, worker: u32) -> String {
     format!("{id}-{worker}")
+}
+
+/// Name of the file in the folder of shared files that holds a file of a store on local disk: the `number`th that a worker
+/// writes in an attempt, at a checkpoint.
+pub fn store_file_name(id: CheckpointId, worker: u32, number: u64) -> String {
+    format!("{id}-{worker}-{number}")
 }
 
 /// The checkpoint that wrote a shared file, from its name; `None` if the name does not begin as [`shared_name`] does.

@@ -95,7 +95,7 @@ pub fn expected(count: u64, keys: u64) -> Vec<(u64, u64)> {
 }
 
 /// The shared files in `storage`, and those of them that the newest checkpoints refer to; all of these verify.
-fn shared_files(storage: &Arc<dyn CheckpointStorage>) -> (Vec<String>, Vec<String>) {
+pub fn shared_files(storage: &Arc<dyn CheckpointStorage>) -> (Vec<String>, Vec<String>) {
     let name = JobName::parse("engine-test").unwrap();
     let store = JobStore::open(Arc::clone(storage), name.clone()).unwrap();
     let mut used = Vec::new();

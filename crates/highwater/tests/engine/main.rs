@@ -1,5 +1,6 @@
 //! The promises of the engine, each shown by a small job that runs through the real runtime.
 
+mod backends;
 mod broadcast;
 mod checkpoints;
 mod commits;
@@ -14,6 +15,7 @@ mod processes;
 mod recovery;
 mod restarts;
 mod savepoints;
+mod spilling;
 mod stopping;
 mod storage_faults;
 mod support;

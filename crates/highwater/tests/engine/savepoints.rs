@@ -14,6 +14,7 @@ use highwater::prelude::*;
 use highwater::status::JobPhase;
 use highwater::{ClaimMode, ErrorKind, JobClient, JobEnd, StartFrom};
 use highwater_snapshot::Snapshot;
+use highwater_state::spill::MemoryRowStores;
 use highwater_storage::{CheckpointStorage, LocalStorage, MemoryStorage, RealDisk};
 use highwater_testing::{Call, Fate, FaultyStorage};
 
@@ -22,7 +23,7 @@ use crate::restarts::Trouble;
 use crate::storage_faults::on;
 use crate::support::{Numbers, Step, assert_exactly_once, at_once, counting, environment, fine, returns, run};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub const HOUR: Duration = Duration::from_secs(3600);
 const COUNT: u64 = 1_200;
 const KEYS: u64 = 300;
 /// Where the tests stop or take a savepoint.
@@ -141,6 +142,13 @@ pub fn copy(from: &str, to: &Path) -> String {
     copied.to_str().unwrap().to_owned()
 }
 
+/// A job whose rows do not fit in memory.
+fn with_stores(storage: &Arc<dyn CheckpointStorage>, dir: &Path, workers: usize) -> StreamExecutionEnvironment {
+    let env = crate::spilling::on(storage, &MemoryRowStores::new(dir.join("stores")), workers);
+    env.configure_checkpoints(|config| config.tolerable_failures = 0);
+    env
+}
+
 /// Runs the padded job to its end, from a savepoint.
 fn resume(path: &str, workers: usize, sink: &CollectSink<(u64, u64)>) -> highwater::Result<highwater::JobResult> {
     let env = on(Arc::new(MemoryStorage::new()), workers, 0);
@@ -151,11 +159,14 @@ fn resume(path: &str, workers: usize, sink: &CollectSink<(u64, u64)>) -> highwat
 
 #[test]
 fn a_savepoint_holds_everything_and_the_checkpoints_after_it_do_too() {
-    for (in_memory, seed) in [(true, 1), (false, 2), (false, 3)] {
+    for (in_memory, spills, seed) in
+        [(true, false, 1), (false, false, 2), (false, false, 3), (true, true, 4), (false, true, 5)]
+    {
         returns(move || {
             let (folder, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let storage = if in_memory { Arc::new(MemoryStorage::new()) } else { local(folder.path()) };
-            let (env, sink, asked) = (on(storage, 2, 0), CollectSink::new(), Asked::new(2));
+            let env = if spills { with_stores(&storage, folder.path(), 2) } else { on(storage, 2, 0) };
+            let (sink, asked) = (CollectSink::new(), Asked::new(2));
             env.set_restart_strategy(at_once(100));
             // Checkpoints lie between the numbers, and failures come before and after the savepoint.
             let step = asked.step(HALF, env.client(), savepoint(target.path()));
@@ -196,10 +207,11 @@ fn a_savepoint_holds_everything_and_the_checkpoints_after_it_do_too() {
 /// Rows that changed before the savepoint and not after it are in no checkpoint but the one after it.
 #[test]
 fn the_checkpoint_after_a_savepoint_holds_what_the_savepoint_took() {
-    for workers in [1, 2] {
+    for (workers, spills) in [(1, false), (2, false), (1, true), (2, true)] {
         returns(move || {
             let (target, sink) = (tempfile::tempdir().unwrap(), CollectSink::new());
-            let env = on(Arc::new(MemoryStorage::new()), workers, 0);
+            let storage: Arc<dyn CheckpointStorage> = Arc::new(MemoryStorage::new());
+            let env = if spills { with_stores(&storage, target.path(), workers) } else { on(storage, workers, 0) };
             env.enable_checkpointing(HOUR).set_restart_strategy(at_once(1));
             let asked = [(); 3].map(|()| Asked::new(workers));
             let requests = [JobRequest::Checkpoint, savepoint(target.path()), JobRequest::Checkpoint];

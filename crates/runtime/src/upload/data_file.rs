@@ -17,7 +17,11 @@ pub(super) struct DataFile {
 impl DataFile {
     /// Begins the file of `worker` for checkpoint `id`.
     pub fn create(store: &JobStore, id: CheckpointId, worker: u32) -> Result<DataFile> {
-        let name = shared_name(id, worker);
+        DataFile::create_named(store, id, shared_name(id, worker))
+    }
+
+    /// Begins a shared file of checkpoint `id`.
+    pub fn create_named(store: &JobStore, id: CheckpointId, name: String) -> Result<DataFile> {
         let writer = store.create_shared(&name)?;
         Ok(DataFile { digest: FileDigest { name, shared_by: Some(id), len: 0, crc32c: 0 }, writer, failure: None })
     }
@@ -39,7 +43,7 @@ impl DataFile {
         self.append_frame(&[&header, payload])
     }
 
-    /// Appends a block that is a frame already, in parts.
+    /// Appends bytes, in parts; where they are.
     pub fn append_frame(&mut self, parts: &[&[u8]]) -> Result<Location> {
         let offset = self.digest.len;
         for bytes in parts {

@@ -1,11 +1,11 @@
-//! The lineage of one keyed state of one task, as the upload thread keeps it.
+//! The lineage of one keyed state of one task, and the files of the store below, as the upload thread keeps them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use highwater_checkpoint::block::{self, BLOCK, BlockBuilder};
-use highwater_checkpoint::metadata::{Block, FileDigest, KeyedSnapshot, Location};
+use highwater_checkpoint::metadata::{Block, FileDigest, KeyedSnapshot, Location, StoreSnapshot};
 use highwater_checkpoint::{Lineage, Segment};
 use highwater_core::{CheckpointId, Error, KeyGroupRange, Result, frame};
 use highwater_storage::JobStore;
@@ -15,18 +15,27 @@ use super::KeyedFrame;
 /// A lineage, and whether it can be relied upon.
 pub(super) struct Tracked {
     lineage: Lineage,
+    /// The store below, as the last snapshot has it.
+    store: Option<StoreSnapshot>,
     is_lost: bool,
     /// Tells the task.
     lost: Arc<AtomicBool>,
 }
 
 impl Tracked {
-    pub fn new(lineage: Lineage, lost: Arc<AtomicBool>) -> Self {
-        Tracked { lineage, is_lost: false, lost }
+    pub fn new(lineage: Lineage, store: Option<StoreSnapshot>, lost: Arc<AtomicBool>) -> Self {
+        Tracked { lineage, store, is_lost: false, lost }
     }
 
-    pub fn lineage(&self) -> &Lineage {
-        &self.lineage
+    /// The names of the files that a snapshot of the state as it is now refers to.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let stored = self.store.iter().flat_map(|store| &store.files).map(|(_, name)| name.as_str());
+        self.lineage.files().chain(stored)
+    }
+
+    /// The store below, as the last snapshot has it.
+    pub fn store(&mut self) -> &mut Option<StoreSnapshot> {
+        &mut self.store
     }
 
     /// Something that the task handed over could not be written.
@@ -121,7 +130,7 @@ impl Tracked {
             range: frame.range,
             schema: frame.schema,
             lineage: self.lineage.clone(),
-            store: None,
+            store: self.store.clone(),
         }
     }
 }

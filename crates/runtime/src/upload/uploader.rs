@@ -1,19 +1,22 @@
 //! What the upload thread does with what it is sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 
 use highwater_checkpoint::Lineage;
 use highwater_checkpoint::SavepointLocation;
 use highwater_checkpoint::block::{BLOCK, BlockBuilder, Section, SectionKind};
 use highwater_checkpoint::metadata::{Block, FileDigest, Location, TaskSnapshot};
-use highwater_core::{CheckpointId, Error, ErrorKind, Result, TaskId, frame};
+use highwater_core::{CheckpointId, Error, Result, TaskId, frame};
 use highwater_state::table::{Chunk, ChunkKind};
+use highwater_state::tier;
 use highwater_storage::JobStore;
 
 use super::data_file::DataFile;
+use super::store_files::StoreFiles;
+use super::store_rows::{StoreRows, too_large};
 use super::tracked::Tracked;
 use super::{INLINE_BYTES, KeyedFrame, Message, SnapshotFrame, WRITTEN_CHUNKS, Written};
 use crate::control::{Control, TaskEvent, lock};
@@ -29,6 +32,7 @@ pub(super) struct Uploader {
     /// The files that lineages refer to and that are durable.
     durable: BTreeMap<String, FileDigest>,
     open: BTreeMap<CheckpointId, OpenCheckpoint>,
+    store_files: StoreFiles,
     backlog: Arc<AtomicUsize>,
     written: Written,
 }
@@ -41,8 +45,12 @@ struct OpenCheckpoint {
     /// What a savepoint consists of, apart from the lineages that go on.
     own: BTreeMap<(TaskId, &'static str), Tracked>,
     parts: BTreeMap<TaskId, Part>,
+    /// Rows of stores that a savepoint is not through with.
+    rows: VecDeque<StoreRows>,
+    /// Tasks that have handed over everything, and whose rows are not through.
+    held: BTreeMap<TaskId, SnapshotFrame>,
     file: Option<DataFile>,
-    /// Tasks that have handed over everything.
+    /// Tasks that are through.
     finished: usize,
     /// Those of them that wait for files to become durable.
     waiting: Vec<Acknowledgement>,
@@ -53,7 +61,11 @@ struct OpenCheckpoint {
 #[derive(Default)]
 struct Part {
     states: BTreeMap<&'static str, (BlockBuilder, Vec<Block>)>,
+    /// What comes before that, of a store.
+    below: BTreeMap<&'static str, Vec<Block>>,
     bytes: u64,
+    /// Those that were written for its stores.
+    store_bytes: u64,
 }
 
 /// What a task will be acknowledged with.
@@ -75,15 +87,20 @@ impl Uploader {
         written: Written,
     ) -> Self {
         let (tracked, durable, open) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Uploader { worker, store, control, tasks, tracked, durable, open, backlog, written }
+        let store_files = StoreFiles::new(worker);
+        Uploader { worker, store, control, tasks, tracked, durable, open, store_files, backlog, written }
     }
 
     pub fn run(mut self, receiver: &Receiver<Message>) {
-        for message in receiver {
+        while let Some(message) = self.next(receiver) {
             match message {
                 Message::Track { task, state, restored, lost } => {
                     self.durable.extend(restored.files);
-                    self.tracked.insert((task, state), Tracked::new(restored.lineage, lost));
+                    self.tracked.insert((task, state), Tracked::new(restored.lineage, restored.store, lost));
+                }
+                Message::Store { id, task, state, snapshot } => {
+                    let result = self.take_store(id, &task, state, snapshot);
+                    self.decline_on_error(id, &task, result);
                 }
                 Message::Chunk { id, task, state, chunk } => {
                     let len = chunk.bytes.len();
@@ -92,11 +109,70 @@ impl Uploader {
                     self.backlog.fetch_sub(len, Ordering::Relaxed);
                 }
                 Message::Finish { id, task, frame } => {
-                    let result = self.take_finish(id, &task, frame);
-                    self.decline_on_error(id, &task, result);
-                    self.close_complete();
+                    self.finish(id, &task, frame);
                 }
             }
+            // Neither waits for the other.
+            self.write_rows();
+        }
+    }
+
+    /// What was sent next; `None` if nothing will be. Until there is something the savepoints go on.
+    fn next(&mut self, receiver: &Receiver<Message>) -> Option<Message> {
+        while self.open.values().any(|checkpoint| !checkpoint.rows.is_empty()) {
+            match receiver.try_recv() {
+                Ok(message) => return Some(message),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => self.write_rows(),
+            }
+        }
+        receiver.recv().ok()
+    }
+
+    fn finish(&mut self, id: CheckpointId, task: &TaskId, frame: SnapshotFrame) {
+        let checkpoint = opened(&mut self.open, id, &self.control);
+        if checkpoint.rows.iter().any(|rows| rows.task == *task) {
+            checkpoint.held.insert(task.clone(), frame);
+            return;
+        }
+        let result = self.take_finish(id, task, frame);
+        self.decline_on_error(id, task, result);
+        self.close_complete();
+    }
+
+    /// Writes a part of the rows that the oldest savepoint waits for.
+    fn write_rows(&mut self) {
+        let Some((id, checkpoint)) = self.open.iter_mut().find(|(_, checkpoint)| !checkpoint.rows.is_empty()) else {
+            return;
+        };
+        let id = *id;
+        if self.control.is_given_up(id) {
+            // Nobody waits for it any more.
+            checkpoint.rows.clear();
+            checkpoint.held.clear();
+            return;
+        }
+        let place =
+            Place { id, worker: self.worker, store: self.store.as_deref(), savepoint: checkpoint.savepoint.as_ref() };
+        let (rows, file) = (&mut checkpoint.rows, &mut checkpoint.file);
+        let Some(mut written) = rows.pop_front() else { return };
+        let task = written.task.clone();
+        let result = match written.advance(id, |payload| place.open_file(file)?.append(payload)) {
+            Ok(false) => return rows.push_front(written),
+            Ok(true) => {
+                let state = written.state;
+                let (blocks, bytes) = written.into_blocks();
+                let part = checkpoint.parts.entry(task.clone()).or_default();
+                part.below.insert(state, blocks);
+                part.store_bytes += bytes;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        let held = checkpoint.held.remove(&task);
+        self.decline_on_error(id, &task, result);
+        if let Some(frame) = held {
+            self.finish(id, &task, frame);
         }
     }
 
@@ -124,15 +200,7 @@ impl Uploader {
         part.bytes += bytes.len() as u64;
         let (builder, blocks) = part.states.entry(state).or_default();
         let entries = u32::try_from(entries).ok().filter(|_| u32::try_from(bytes.len()).is_ok());
-        let entries = entries.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Checkpoint,
-                format!(
-                    "a single row in key group {} of state {state} has more than 4 GiB: keep less per key",
-                    group.0
-                ),
-            )
-        })?;
+        let entries = entries.ok_or_else(|| too_large(group, state))?;
         let kind = match kind {
             ChunkKind::Rows => SectionKind::Rows,
             ChunkKind::Removed => SectionKind::Removed,
@@ -149,6 +217,31 @@ impl Uploader {
         Ok(())
     }
 
+    fn take_store(
+        &mut self,
+        id: CheckpointId,
+        task: &TaskId,
+        state: &'static str,
+        snapshot: tier::StoreSnapshot,
+    ) -> Result<()> {
+        let checkpoint = opened(&mut self.open, id, &self.control);
+        if checkpoint.declined.contains(task) {
+            return Ok(());
+        }
+        if checkpoint.savepoint.is_some() {
+            checkpoint.rows.push_back(StoreRows::new(task.clone(), state, snapshot.view()?));
+            return Ok(());
+        }
+        let local = snapshot.take()?;
+        let store = self.store.as_deref().ok_or_else(|| Error::internal("a checkpoint without a storage"))?;
+        let tracked = self.tracked.get_mut(&(task.clone(), state));
+        let tracked = tracked.ok_or_else(|| Error::internal(format!("state {state} is not tracked")))?;
+        let (bytes, files) = self.store_files.upload(store, id, &local, tracked.store().as_ref(), &mut self.durable)?;
+        checkpoint.parts.entry(task.clone()).or_default().store_bytes += bytes;
+        *tracked.store() = Some(files);
+        Ok(())
+    }
+
     fn take_finish(&mut self, id: CheckpointId, task: &TaskId, frame: SnapshotFrame) -> Result<()> {
         let checkpoint = opened(&mut self.open, id, &self.control);
         checkpoint.finished += 1;
@@ -157,7 +250,7 @@ impl Uploader {
             return Ok(());
         }
         let elements = frame.operator_state.iter().flat_map(|state| &state.elements);
-        let bytes = part.bytes + elements.map(|element| element.len() as u64).sum::<u64>();
+        let bytes = part.bytes + part.store_bytes + elements.map(|element| element.len() as u64).sum::<u64>();
         self.advance(id, task, &frame.keyed, part)?;
         if let Some(durable) = frame.durable {
             durable()?;
@@ -167,7 +260,7 @@ impl Uploader {
         let mut files = BTreeSet::new();
         let keyed = frame.keyed.into_iter().map(|frame| {
             let tracked = &lineages[&(task.clone(), frame.name)];
-            files.extend(tracked.lineage().files().map(str::to_owned));
+            files.extend(tracked.files().map(str::to_owned));
             tracked.snapshot(frame)
         });
         let snapshot = TaskSnapshot { keyed: keyed.collect(), operator_state: frame.operator_state };
@@ -186,15 +279,18 @@ impl Uploader {
         let place = Place { id, worker: self.worker, store: self.store.as_deref(), savepoint: savepoint.as_ref() };
         let lineages = if savepoint.is_some() { own } else { &mut self.tracked };
         if savepoint.is_some() {
-            let empty =
-                |frame: &KeyedFrame| ((task.clone(), frame.name), Tracked::new(Lineage::default(), Arc::default()));
+            let empty = |frame: &KeyedFrame| {
+                ((task.clone(), frame.name), Tracked::new(Lineage::default(), None, Arc::default()))
+            };
             lineages.extend(frames.iter().map(empty));
         }
         let mut inline = 0;
         for frame in frames {
             let tracked = lineages.get_mut(&(task.clone(), frame.name));
             let tracked = tracked.ok_or_else(|| Error::internal(format!("state {} is not tracked", frame.name)))?;
-            let (mut builder, mut blocks) = part.states.remove(frame.name).unwrap_or_default();
+            let (mut builder, above) = part.states.remove(frame.name).unwrap_or_default();
+            let mut blocks = part.below.remove(frame.name).unwrap_or_default();
+            blocks.extend(above);
             write_block(&mut builder, &mut blocks, |payload| {
                 let mut framed = Vec::new();
                 frame::seal(BLOCK, payload, &mut framed);
@@ -217,19 +313,18 @@ impl Uploader {
     /// Closes the checkpoints for which nothing more will come, oldest first: what a newer one refers to is durable before it is.
     fn close_complete(&mut self) {
         // A task hands over its snapshots in order, so with a newer checkpoint every older one is complete, if some tasks left
-        // it out.
+        // it out: but for a savepoint that is not through with the rows of a store.
         let complete = self.open.iter().rev().find(|(_, checkpoint)| checkpoint.finished >= self.tasks);
         let Some(newest) = complete.map(|(id, _)| *id) else { return };
-        while let Some((id, checkpoint)) = self.open.pop_first() {
-            if id > newest {
-                self.open.insert(id, checkpoint);
-                break;
-            }
+        let complete = self.open.range(..=newest).filter(|(_, checkpoint)| checkpoint.rows.is_empty());
+        let complete: Vec<CheckpointId> = complete.map(|(id, _)| *id).collect();
+        for id in complete {
+            let Some(checkpoint) = self.open.remove(&id) else { continue };
             self.close(id, checkpoint);
         }
         let open: BTreeSet<&String> =
             self.open.values().flat_map(|checkpoint| &checkpoint.waiting).flat_map(|waiting| &waiting.files).collect();
-        let used: BTreeSet<&str> = self.tracked.values().flat_map(|tracked| tracked.lineage().files()).collect();
+        let used: BTreeSet<&str> = self.tracked.values().flat_map(Tracked::files).collect();
         self.durable.retain(|name, _| used.contains(name.as_str()) || open.contains(name));
     }
 
@@ -245,7 +340,7 @@ impl Uploader {
                 Ok(digest) => drop(durable.insert(name, digest)),
                 Err(error) => {
                     // No lineage refers to a file of a savepoint.
-                    let refers = |tracked: &&mut Tracked| tracked.lineage().files().any(|file| file == name);
+                    let refers = |tracked: &&mut Tracked| tracked.files().any(|file| file == name);
                     self.tracked.values_mut().filter(refers).for_each(Tracked::lose);
                     failure = Some(error);
                 }
@@ -306,7 +401,7 @@ impl Place<'_> {
 }
 
 /// Closes a block, unless it is empty, and writes it with `append`.
-fn write_block(
+pub(super) fn write_block(
     builder: &mut BlockBuilder,
     blocks: &mut Vec<Block>,
     append: impl FnOnce(&[u8]) -> Result<Location>,

@@ -3,13 +3,16 @@
 mod tiers;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use highwater_core::{Error, KeyGroup, KeyGroupRange, Result};
 
+#[cfg(test)]
+pub(crate) use self::tiers::Number;
 pub use self::tiers::tiered_tables;
-use super::{KeyBatch, LocalSnapshot, RowBatch, RowStore, RowStoreFactory};
+use super::{KeyBatch, LocalSnapshot, RowBatch, RowStore, RowStoreFactory, StoredRows};
 
 /// Checks the stores of a factory.
 ///
@@ -23,6 +26,7 @@ pub fn row_store(stores: &dyn RowStoreFactory) {
     an_error_of_the_caller_ends_the_call(&*open(stores));
     stores_do_not_see_each_other(stores);
     a_snapshot_is_the_content_of_its_moment(stores);
+    a_view_is_the_content_of_its_moment_from_any_row_on(&*open(stores));
     a_snapshot_that_cannot_be_fetched_is_not_opened(stores);
     files_that_are_shared_do_not_change(stores);
     snapshots_are_taken_while_others_read(&open(stores));
@@ -74,6 +78,35 @@ fn content(store: &dyn RowStore, groups: KeyGroupRange) -> Vec<(Key, Vec<u8>)> {
         Ok(())
     });
     scanned.expect("rows are scanned");
+    rows
+}
+
+fn a_view_is_the_content_of_its_moment_from_any_row_on(store: &dyn RowStore) {
+    let empty = store.view().expect("a view of nothing");
+    write(store, &[(1, b"", Some(b"1")), (1, b"a", Some(b"2")), (255, b"b", Some(b"3")), (256, b"", Some(b"4"))]);
+    let (view, before) = (store.view().expect("a view"), content(store, all()));
+    write(store, &[(1, b"a", Some(b"second")), (2, b"new", Some(b"second")), (256, b"", None)]);
+    assert_eq!(visited(&*empty, b"", 9), []);
+    assert_eq!(visited(&*view, b"", 9), before);
+    assert_eq!(visited(&*view, b"", 2), before[..2]);
+    for (index, ((group, key), _)) in before.iter().enumerate() {
+        let mut stored = [&group.to_be_bytes()[..], key].concat();
+        assert_eq!(visited(&*view, &stored, 9), before[index..]);
+        stored.push(0);
+        assert_eq!(visited(&*view, &stored, 1), before[index + 1..].iter().take(1).cloned().collect::<Vec<_>>());
+    }
+    let refused = view.scan(b"", &mut |_, _, _| Err(Error::internal("this error is part of the suite")));
+    assert!(refused.is_err());
+}
+
+/// The rows of a view from a key on, `count` at most.
+fn visited(view: &dyn StoredRows, from: &[u8], count: usize) -> Vec<(Key, Vec<u8>)> {
+    let mut rows = Vec::new();
+    let scanned = view.scan(from, &mut |group, key, row| {
+        rows.push(((group.0, key.to_vec()), row.to_vec()));
+        Ok(if rows.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    });
+    scanned.expect("a view is scanned");
     rows
 }
 

@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
 
-use super::{EachRow, LocalSnapshot, RowStore, RowStoreFactory, SnapshotFile, SortedKeys, SortedRows, StoreUsage};
+use super::{
+    EachRow, LocalSnapshot, RowStore, RowStoreFactory, RowVisit, SnapshotFile, SortedKeys, SortedRows, StoreUsage,
+    StoredRows,
+};
 use crate::Data;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+const KIND: &str = "memory";
 
 /// The name of the one file of a snapshot.
 const FILE: &str = "rows";
@@ -35,6 +41,10 @@ impl MemoryRowStores {
 }
 
 impl RowStoreFactory for MemoryRowStores {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
     fn open(&self, _name: &str) -> Result<Arc<dyn RowStore>> {
         Ok(Arc::new(MemoryRowStore { stores: self.clone(), rows: Mutex::default() }))
     }
@@ -42,7 +52,7 @@ impl RowStoreFactory for MemoryRowStores {
     fn restore(&self, name: &str, fill: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Arc<dyn RowStore>> {
         let folder = self.next_folder();
         fs::create_dir_all(&folder).map_err(|error| io("create", &folder, error))?;
-        let filled = LocalSnapshot { folder, files: Vec::new() };
+        let filled = LocalSnapshot { kind: KIND, folder, files: Vec::new() };
         fill(&filled.folder)?;
         let path = filled.folder.join(FILE);
         let bytes = fs::read(&path).map_err(|error| io("read", &path, error))?;
@@ -90,8 +100,7 @@ impl RowStore for MemoryRowStore {
     fn scan(&self, groups: KeyGroupRange, row: &mut EachRow<'_>) -> Result<()> {
         self.with(|rows| {
             for (key, state) in rows.iter() {
-                let (group, key) = key.split_first_chunk().expect("a key begins with its key group");
-                let group = KeyGroup(u16::from_be_bytes(*group));
+                let (group, key) = split(key);
                 if groups.contains(group) {
                     row(group, key, state)?;
                 }
@@ -106,10 +115,14 @@ impl RowStore for MemoryRowStore {
         let folder = self.stores.next_folder();
         fs::create_dir_all(&folder).map_err(|error| io("create", &folder, error))?;
         let files = vec![SnapshotFile { name: FILE.to_owned(), len: bytes.len() as u64, is_shared: false }];
-        let snapshot = LocalSnapshot { folder, files };
+        let snapshot = LocalSnapshot { kind: KIND, folder, files };
         let path = snapshot.folder.join(FILE);
         fs::write(&path, bytes).map_err(|error| io("write", &path, error))?;
         Ok(snapshot)
+    }
+
+    fn view(&self) -> Result<Box<dyn StoredRows>> {
+        Ok(Box::new(View(self.with(|rows| rows.clone()))))
     }
 
     fn usage(&self) -> StoreUsage {
@@ -118,6 +131,27 @@ impl RowStore for MemoryRowStore {
             StoreUsage { memory_bytes, disk_bytes: 0, rows: rows.len() as u64 }
         })
     }
+}
+
+/// The rows of a moment.
+#[derive(Debug)]
+struct View(Rows);
+
+impl StoredRows for View {
+    fn scan(&self, from: &[u8], row: &mut RowVisit<'_>) -> Result<()> {
+        for (key, state) in self.0.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)) {
+            let (group, key) = split(key);
+            if row(group, key, state)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn split(key: &[u8]) -> (KeyGroup, &[u8]) {
+    let (group, key) = key.split_first_chunk().expect("a key begins with its key group");
+    (KeyGroup(u16::from_be_bytes(*group)), key)
 }
 
 fn io(what: &str, path: &Path, error: std::io::Error) -> Error {

@@ -9,7 +9,7 @@
 //! * to the snapshots a row that leaves is one that is removed: the tier below has it then;
 //! * a row that may lie in the tier below is flagged so, and when it is cleared its key is kept for that tier.
 
-use highwater_core::{KeyGroup, KeyHash};
+use highwater_core::{KeyGroup, KeyGroupRange, KeyHash};
 
 use super::bucket::{Row, Slot};
 use super::group::Group;
@@ -18,10 +18,33 @@ use super::sweep::Cursor;
 use super::{FETCH_HOME, KeyGroupTables};
 use crate::{Key, KeyedState};
 
+/// What a tier below has of the rows that are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lower {
+    /// There is none.
+    Nothing,
+    /// What it had when the snapshot was taken: of a key that a chunk removes it has the state.
+    Snapshot,
+    /// Rows of chunks that were loaded before: a key that a chunk removes is gone there too.
+    Loaded,
+}
+
 impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
-    /// Tells that there is a tier below, which may have any of the rows that are loaded from now on.
-    pub(crate) fn become_first_tier(&mut self) {
-        self.is_first_tier = true;
+    /// Tells what the tier below has of the rows that are loaded from now on.
+    pub(crate) fn set_lower(&mut self, lower: Lower) {
+        self.lower = lower;
+    }
+
+    /// What the tier below has of the rows that are loaded.
+    pub(crate) fn lower(&self) -> Lower {
+        self.lower
+    }
+
+    /// Has the tier below forget a key that a chunk says is gone.
+    pub(super) fn clear_below(&mut self, index: usize, key: &K) {
+        let mut bytes = self.number(index).0.to_be_bytes().to_vec();
+        key.encode(&mut bytes);
+        self.cleared.push(bytes.into());
     }
 
     /// Bytes of memory in use: [`allocated_bytes`](Self::allocated_bytes) without what was given back by tables and
@@ -45,6 +68,16 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     /// The key group of a key.
     pub(crate) fn group_of(&self, hash: KeyHash) -> KeyGroup {
         self.number(self.index_of(hash))
+    }
+
+    /// The keys that a key group has rows of.
+    pub(crate) fn keys_of(&self, group: KeyGroup) -> impl Iterator<Item = &K> {
+        self.groups[self.range.index_of(group)].rows().map(|row| &row.key)
+    }
+
+    /// The key groups that these are the tables of.
+    pub(crate) fn range(&self) -> KeyGroupRange {
+        self.range
     }
 
     /// Puts back the row of a key that is not there, as the tier below has it.

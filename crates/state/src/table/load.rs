@@ -3,6 +3,7 @@
 use highwater_core::{KeyGroup, KeyHash, MaxParallelism};
 
 use super::bucket::Row;
+use super::evict::Lower;
 use super::group::Group;
 use super::snapshot::ChunkKind;
 use super::tag::Standing;
@@ -40,6 +41,9 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
             let (Ok(slot) | Err(slot)) = place;
             self.before_change(index, Group::<K, S>::page_of(slot));
             let is_empty = row.state.is_empty();
+            if is_empty && self.lower != Lower::Nothing {
+                self.clear_below(index, &row.key);
+            }
             let group = &mut self.groups[index];
             // SAFETY: a row was found in the slot, or it is the vacancy for the hash, and the table did not change since.
             match place {
@@ -49,7 +53,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
                 Err(_) if is_empty => {}
                 Err(slot) => unsafe {
                     group.insert(slot, hash, Standing::Stored, row);
-                    if self.is_first_tier {
+                    if self.lower != Lower::Nothing {
                         group.spill(slot);
                     }
                 },
@@ -60,6 +64,9 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
 
     fn load_removed(&mut self, index: usize, keys: Vec<Hashed<K>>) -> u64 {
         for (hash, key) in &keys {
+            if self.lower == Lower::Loaded {
+                self.clear_below(index, key);
+            }
             if let Some(slot) = self.groups[index].find(*hash, key) {
                 self.before_change(index, Group::<K, S>::page_of(slot));
                 // SAFETY: the row was found there just now, and capturing its page leaves it there.

@@ -87,6 +87,26 @@ impl Below {
         })
     }
 
+    /// Appends the keys of a key group that have rows in the store and not in the table.
+    pub fn keys_only_here<K: Key, S: KeyedState>(
+        &self,
+        table: &KeyGroupTables<K, S>,
+        group: KeyGroup,
+        keys: &mut Vec<K>,
+    ) -> Result<()> {
+        let number = u32::from(group.0);
+        self.store.scan(KeyGroupRange::new(number..number + 1), &mut |group, bytes, _| {
+            let key = K::decode(&mut &bytes[..]).map_err(|error| {
+                Error::new(ErrorKind::Corrupt, "a key in the store does not decode").with_source(error)
+            })?;
+            let is_cleared = || self.cleared.contains(&[&group.0.to_be_bytes(), bytes].concat()[..]);
+            if table.get(key.key_hash(), &key).is_none() && (self.cleared.is_empty() || !is_cleared()) {
+                keys.push(key);
+            }
+            Ok(())
+        })
+    }
+
     /// Takes over the keys of rows that were cleared.
     pub fn take_cleared<K: Key, S: KeyedState>(&mut self, table: &mut KeyGroupTables<K, S>) {
         self.cleared.extend(table.drain_cleared());

@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use highwater_core::Result;
 
-use crate::spill::{LocalSnapshot, RowStore};
+use crate::spill::{LocalSnapshot, RowStore, StoredRows};
 
 /// Whether a store must not be written, because its snapshot has begun and is not yet taken.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +56,14 @@ impl StoreSnapshot {
     /// If they cannot be made.
     pub fn take(self) -> Result<LocalSnapshot> {
         self.store.snapshot()
+    }
+
+    /// Makes them ready to be gone through instead, after which the store may be written again.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn view(self) -> Result<Box<dyn StoredRows>> {
+        self.store.view()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use highwater_core::{Error, ErrorKind};
 
 use super::*;
+use crate::spill::conformance::Number;
 use crate::spill::{MemoryRowStores, SortedKeys, SortedRows};
 use crate::{Data, Plain};
 
@@ -17,6 +18,10 @@ struct Watched {
 }
 
 impl RowStoreFactory for Watched {
+    fn kind(&self) -> &'static str {
+        self.stores.kind()
+    }
+
     fn open(&self, name: &str) -> Result<Arc<dyn RowStore>> {
         if self.opened.fetch_add(1, Ordering::Relaxed) > 0 {
             return Err(Error::new(ErrorKind::Storage, format!("no second store for {name}")));
@@ -31,7 +36,7 @@ impl RowStoreFactory for Watched {
 
 type Tables = TieredTables<u64, Plain<u64>>;
 
-fn tables(budget: &MemoryBudget) -> (tempfile::TempDir, Arc<Watched>, Tables) {
+fn tables<S: KeyedState>(budget: &MemoryBudget) -> (tempfile::TempDir, Arc<Watched>, TieredTables<u64, S>) {
     let folder = tempfile::tempdir().unwrap();
     let stores = Arc::new(Watched { stores: MemoryRowStores::new(folder.path()), opened: AtomicUsize::new(0) });
     let max = MaxParallelism::new(16).unwrap();
@@ -131,6 +136,9 @@ fn a_store_that_fails_says_for_which_key() {
         fn snapshot(&self) -> Result<crate::spill::LocalSnapshot> {
             Err(Error::new(ErrorKind::Storage, "the disk is full"))
         }
+        fn view(&self) -> Result<Box<dyn crate::spill::StoredRows>> {
+            Err(Error::new(ErrorKind::Storage, "the disk is full"))
+        }
         fn usage(&self) -> crate::spill::StoreUsage {
             crate::spill::StoreUsage::default()
         }
@@ -147,10 +155,65 @@ fn a_store_that_fails_says_for_which_key() {
 
 #[test]
 fn a_store_without_a_place_for_it_is_refused() {
-    let (_folder, stores, _tables) = tables(&MemoryBudget::new(1));
+    let (_folder, stores, _tables) = tables::<Number>(&MemoryBudget::new(1));
     let max = MaxParallelism::new(16).unwrap();
     let mut in_memory = Tables::in_memory(max, max.all());
     let store = stores.open("other").unwrap();
     let error = in_memory.import(&*store, max.all(), &mut |_, _, _, _| Ok(())).unwrap_err();
     assert!(error.to_string().contains("the state backend that wrote it"), "{error}");
+}
+
+/// What a later chunk says of a row that has left memory already counts as well.
+#[test]
+fn rows_leave_memory_while_chunks_are_loaded() {
+    let max = MaxParallelism::new(16).unwrap();
+    let group_of = |key: u64| key.key_hash().key_group(max);
+    let chunks = |keys: std::ops::Range<u64>, number: Option<u64>| {
+        let mut chunks = std::collections::BTreeMap::<KeyGroup, Vec<u8>>::new();
+        for key in keys {
+            let bytes = chunks.entry(group_of(key)).or_default();
+            key.encode(bytes);
+            if let Some(number) = number {
+                let mut state = Number::default();
+                state.write(number);
+                state.encode(bytes);
+            }
+        }
+        chunks
+    };
+    let budget = MemoryBudget::new(64 << 10);
+    let (_folder, _stores, mut tables) = tables::<Number>(&budget);
+    let mut load = |keys, number: Option<u64>| {
+        let kind = if number.is_some() { ChunkKind::Rows } else { ChunkKind::Removed };
+        for (group, bytes) in chunks(keys, number) {
+            tables.load(group, kind, &bytes).unwrap();
+            tables.relieve_load().unwrap();
+            assert!(tables.table().used_bytes() <= 64 << 10, "{} bytes", tables.table().used_bytes());
+        }
+    };
+    load(0..20_000, Some(1));
+    load(5_000..15_000, Some(2));
+    load(10_000..12_000, None);
+    load(11_000..11_500, Some(3));
+    // A state that is empty, as a migration may leave it, is no row.
+    load(0..100, Some(0));
+    let number = |key| match key {
+        0..100 | 10_000..11_000 | 11_500..12_000 => 0,
+        11_000..11_500 => 3,
+        5_000..15_000 => 2,
+        _ => 1,
+    };
+    for key in 0..20_000 {
+        tables.with(key.key_hash(), &key, |state| assert_eq!(state.read(), number(key), "key {key}")).unwrap();
+        while tables.relieve().unwrap() == Relief::More {}
+    }
+    // What is gone needs no mention: the next snapshot has everything.
+    tables.begin_snapshot(|_| Scope::Changed).unwrap().expect("there is a store").take().unwrap();
+    let (mut entries, in_memory) = (0, tables.table().len() as u64);
+    let mut count = |chunk: Chunk| {
+        assert_eq!(chunk.kind, ChunkKind::Rows);
+        entries += chunk.entries;
+    };
+    while !tables.advance_snapshot(usize::MAX, &mut count) {}
+    assert_eq!(entries, in_memory);
 }

@@ -1,14 +1,15 @@
 //! Random batches, evictions, snapshots and restores of tables in two tiers, and the same of a map.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use highwater_core::{KeyGroup, KeyGroupRange, KeyHash, MaxParallelism, Parallelism, SubtaskIndex};
 
 use super::copy;
 use crate::schema::NamedState;
-use crate::spill::{LocalSnapshot, RowStoreFactory};
-use crate::table::{Chunk, Scope};
+use crate::spill::{LocalSnapshot, RowStoreFactory, StoredRows};
+use crate::table::{Chunk, ChunkKind, Scope};
 use crate::tier::{Failure, MemoryBudget, Relief, StoreSnapshot, TieredTables};
 use crate::{Data, DecodeError, Key, KeyedState, State, ValueState};
 
@@ -28,14 +29,14 @@ pub fn tiered_tables(stores: &Arc<dyn RowStoreFactory>, steps: u64) {
 
 /// A number per key; 0 is no row.
 #[derive(Default)]
-struct Number(ValueState<u64>);
+pub(crate) struct Number(ValueState<u64>);
 
 impl Number {
-    fn read(&self) -> u64 {
+    pub fn read(&self) -> u64 {
         self.0.get().copied().unwrap_or(0)
     }
 
-    fn write(&mut self, number: u64) {
+    pub fn write(&mut self, number: u64) {
         if number == 0 { self.0.clear() } else { self.0.set(number) }
     }
 }
@@ -87,6 +88,8 @@ struct Taking {
     rows: BTreeMap<u64, u64>,
     changed: BTreeSet<KeyGroup>,
     chunks: Vec<Chunk>,
+    /// Whether it has everything, the rows of the store as chunks too.
+    is_savepoint: bool,
     table_is_done: bool,
     store: Store,
 }
@@ -96,6 +99,7 @@ enum Store {
     None,
     Begun(StoreSnapshot),
     Taken(LocalSnapshot),
+    Viewed(Box<dyn StoredRows>),
 }
 
 struct Model<'a, K: Key, S: KeyedState> {
@@ -151,7 +155,28 @@ impl<'a, K: Key> Model<'a, K, Number> {
             "{compared} snapshots were compared, {with_store} of them with a store"
         );
         assert!(self.tables.store().is_some_and(|store| store.usage().rows > 0), "no row has left memory");
+        self.visit_all();
         assert_content(&mut self.tables, &self.rows, self.key, |_| true);
+    }
+
+    /// Every row is visited once, and changed.
+    fn visit_all(&mut self) {
+        // The task waits for the store's snapshot if it has to.
+        self.taking = None;
+        self.tables.abort_snapshot();
+        let key = self.key;
+        let ids: BTreeMap<Vec<u8>, u64> = self.rows.keys().map(|id| (encoded(&key(*id)), *id)).collect();
+        let mut visited = BTreeMap::new();
+        let done: Result<(), Failure<()>> = self.tables.visit_all(|key, state| {
+            let id = ids[&encoded(key)];
+            assert!(visited.insert(id, state.read()).is_none(), "key {id} is visited twice");
+            state.write(if id.is_multiple_of(3) { 0 } else { state.read() + 1 });
+            Ok(())
+        });
+        done.expect("the store works");
+        assert!(visited == self.rows, "{} of {} rows are visited", visited.len(), self.rows.len());
+        self.rows.retain(|id, _| !id.is_multiple_of(3));
+        self.rows.values_mut().for_each(|number| *number += 1);
     }
 
     /// Every change is "add, or with a chance of one in four clear".
@@ -234,10 +259,16 @@ impl<'a, K: Key> Model<'a, K, Number> {
             && self.random.one_in(3)
             && let Store::Begun(snapshot) = std::mem::replace(&mut taking.store, Store::None)
         {
-            taking.store = Store::Taken(snapshot.take().expect("a snapshot of the store"));
+            taking.store = match taking.is_savepoint {
+                true => Store::Viewed(snapshot.view().expect("a view of the store")),
+                false => Store::Taken(snapshot.take().expect("a snapshot of the store")),
+            };
         }
         if taking.table_is_done && !matches!(taking.store, Store::Begun(_)) {
-            self.finish(taking);
+            match taking.is_savepoint {
+                true => self.finish_savepoint(taking),
+                false => self.finish(taking),
+            }
         } else {
             self.taking = Some(taking);
         }
@@ -245,17 +276,19 @@ impl<'a, K: Key> Model<'a, K, Number> {
 
     fn begin_snapshot(&mut self) {
         let groups = self.max.all().iter();
-        let changed: BTreeSet<KeyGroup> = groups
-            .filter(|group| !self.is_broken && self.history.contains_key(group) && !self.random.one_in(5))
-            .collect();
-        self.is_broken = false;
+        let is_savepoint = self.random.one_in(6);
+        let is_full = is_savepoint || self.is_broken;
+        let changed: BTreeSet<KeyGroup> =
+            groups.filter(|group| !is_full && self.history.contains_key(group) && !self.random.one_in(5)).collect();
+        // A savepoint takes with it what was noted of changes.
+        self.is_broken = is_savepoint;
         let scope = |group| if changed.contains(&group) { Scope::Changed } else { Scope::Full };
         let store = match self.tables.begin_snapshot(scope).expect("the store works") {
             Some(snapshot) => Store::Begun(snapshot),
             None => Store::None,
         };
         let rows = self.rows.clone();
-        self.taking = Some(Taking { rows, changed, chunks: Vec::new(), table_is_done: false, store });
+        self.taking = Some(Taking { rows, changed, chunks: Vec::new(), is_savepoint, table_is_done: false, store });
     }
 
     /// A snapshot is complete: what is restored of it is the content when it began.
@@ -269,7 +302,7 @@ impl<'a, K: Key> Model<'a, K, Number> {
         taking.chunks.into_iter().for_each(|chunk| self.history.entry(chunk.group).or_default().push(chunk));
         let files = match &taking.store {
             Store::Taken(files) => Some(files),
-            Store::None | Store::Begun(_) => None,
+            Store::None | Store::Begun(_) | Store::Viewed(_) => None,
         };
         self.compared = (self.compared.0 + 1, self.compared.1 + usize::from(files.is_some()));
         let (_, mut restored) = self.restore(files, self.max.all(), false);
@@ -281,6 +314,36 @@ impl<'a, K: Key> Model<'a, K, Number> {
             // The job fails, and goes on from here.
             (self.budget, self.tables) = self.restore(files, self.max.all(), false);
             self.rows = taking.rows;
+            self.is_broken |= files.is_none() && self.tables.store().is_some();
+        }
+    }
+
+    /// Everything as chunks, those of the store first: what is restored is the content, in memory alone and in two tiers.
+    fn finish_savepoint(&mut self, taking: Taking) {
+        let mut chunks = Vec::new();
+        if let Store::Viewed(view) = &taking.store {
+            view.scan(b"", &mut |group, key, row| {
+                chunks.push(Chunk { group, kind: ChunkKind::Rows, entries: 1, bytes: [key, row].concat() });
+                Ok(ControlFlow::Continue(()))
+            })
+            .expect("rows are scanned");
+        }
+        chunks.extend(taking.chunks);
+        let budget = MemoryBudget::new(self.budget_bytes);
+        let mut both = [
+            TieredTables::in_memory(self.max, self.max.all()),
+            TieredTables::spilling(self.max, self.max.all(), &budget, Arc::clone(self.stores), "from a savepoint"),
+        ];
+        for tables in &mut both {
+            for chunk in &chunks {
+                assert_eq!(tables.load(chunk.group, chunk.kind, &chunk.bytes), Ok(chunk.entries));
+                tables.relieve_load().expect("the store works");
+            }
+            assert_content(tables, &taking.rows, self.key, |_| true);
+        }
+        if self.random.one_in(2) {
+            let [_, spilling] = both;
+            (self.budget, self.tables, self.rows) = (budget, spilling, taking.rows);
         }
     }
 
@@ -317,6 +380,7 @@ impl<'a, K: Key> Model<'a, K, Number> {
         }
         for chunk in self.history.values().flatten().filter(|chunk| range.contains(chunk.group)) {
             assert_eq!(tables.load(chunk.group, chunk.kind, &chunk.bytes), Ok(chunk.entries));
+            tables.relieve_load().expect("the store works");
         }
         (budget, tables)
     }
