@@ -32,12 +32,12 @@ use highwater_core::{KeyGroup, KeyGroupRange, KeyHash, MaxParallelism};
 
 use self::arena::Arena;
 use self::bucket::{Row, Slot};
+pub(crate) use self::evict::Lower;
 use self::group::Group;
 use self::removals::Removals;
 pub use self::snapshot::{Chunk, ChunkKind, Scope};
 use self::snapshot::{Snapshot, Spare};
 use self::sweep::Cursor;
-pub(crate) use self::evict::Lower;
 use self::tag::Standing;
 use crate::{Key, KeyedState};
 
