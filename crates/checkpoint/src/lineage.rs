@@ -106,6 +106,23 @@ impl Lineage {
         self.segments.iter().flat_map(|segment| &segment.blocks)
     }
 
+    /// About how many entries each key group of `range` had when it was last written in full, in order: of a block with several
+    /// groups each is taken to have as many.
+    pub fn full_entries(&self, range: KeyGroupRange) -> Vec<u64> {
+        let mut entries = vec![0; range.count()];
+        for (segment, block) in
+            self.segments.iter().flat_map(|segment| segment.blocks.iter().map(move |b| (segment, b)))
+        {
+            let each = block.entries.div_ceil(block.range.count() as u64);
+            for index in block.range.iter().filter(|group| range.contains(*group)).map(|group| range.index_of(group)) {
+                if self.since[index] == segment.id {
+                    entries[index] += each;
+                }
+            }
+        }
+        entries
+    }
+
     /// The names of the files it refers to; one may come several times.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.blocks().filter_map(|block| match &block.location {
@@ -187,6 +204,17 @@ mod tests {
 
         lineage.advance(RANGE(), segment(5, vec![block(4..8, "5", 50)]), |_| true);
         assert_eq!(ids(&lineage), [5]);
+    }
+
+    #[test]
+    fn what_was_written_in_full_is_counted_by_group() {
+        let with = |entries, block| Block { entries, ..block };
+        let mut lineage = Lineage::default();
+        let blocks =
+            vec![with(30, block(4..5, "1", 100)), with(11, block(4..6, "1", 100)), with(7, block(7..8, "1", 9))];
+        lineage.advance(RANGE(), segment(1, blocks), |_| true);
+        lineage.advance(RANGE(), segment(2, vec![with(5, block(4..8, "2", 10))]), |group| group.0 == 7);
+        assert_eq!(lineage.full_entries(RANGE()), [36, 6, 0, 2]);
     }
 
     #[test]

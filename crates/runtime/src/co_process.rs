@@ -103,6 +103,7 @@ impl Graph {
             build(builder, site, (first, second), output, function.clone())
         });
         self.declare(node, Declared::keyed::<K, F::State>());
+        self.set_restore::<K, F::State>(node);
         (node, output)
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use highwater_checkpoint::SavepointLocation;
@@ -21,7 +21,12 @@ use crate::restore::StateTimes;
 /// What tasks and workers tell the driver.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub enum TaskEvent {
-    /// A worker has built its dataflow and restored the state of its tasks.
+    /// A worker has the keyed state of all its tasks: what was stored of it has verified.
+    Restored {
+        /// Which worker of the job.
+        worker: u32,
+    },
+    /// A worker has built its dataflow.
     Ready {
         /// Which worker of the job.
         worker: u32,
@@ -152,6 +157,9 @@ pub struct Control {
     finish: AtomicBool,
     ended: AtomicBool,
     abort: AtomicBool,
+    /// Whether every worker of the job has its state, and those who wait for that.
+    restored: Mutex<bool>,
+    restored_changed: Condvar,
     wakers: Mutex<Vec<SyncActivator>>,
     signals: Sender<Signal>,
     clock: Arc<dyn Clock>,
@@ -173,6 +181,8 @@ impl Control {
             finish: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             abort: AtomicBool::new(false),
+            restored: Mutex::default(),
+            restored_changed: Condvar::new(),
             wakers: Mutex::default(),
             signals,
             clock,
@@ -229,9 +239,19 @@ impl Control {
         self.wake();
     }
 
+    /// Every worker of the job has the state of its tasks: they may begin.
+    pub fn restored(&self) {
+        *lock(&self.restored) = true;
+        self.restored_changed.notify_all();
+    }
+
     /// The attempt is over: every task drops what it has.
     pub fn abort(&self) {
         self.abort.store(true, Ordering::Release);
+        // Under the lock, so that nobody goes to sleep between looking and this.
+        let restored = lock(&self.restored);
+        self.restored_changed.notify_all();
+        drop(restored);
         self.wake();
     }
 
@@ -243,6 +263,14 @@ impl Control {
     }
 
     // What tasks hear.
+
+    /// Waits until every worker of the job has the state of its tasks; false if the attempt is over before.
+    pub(crate) fn wait_until_restored(&self) -> bool {
+        let waits = |restored: &mut bool| !*restored && !self.is_aborted();
+        let waited = self.restored_changed.wait_while(lock(&self.restored), waits);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        !self.is_aborted()
+    }
 
     /// The epoch that sources should be in.
     pub fn epoch(&self) -> u64 {

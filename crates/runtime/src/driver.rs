@@ -13,7 +13,7 @@ use std::time::Duration;
 use highwater_checkpoint::{
     CheckpointKind, CheckpointReport, Command, Coordinator, Event, FailureReason, Outcome, RequestKind,
 };
-use highwater_core::{CheckpointId, Clock, Error, Result, TaskId};
+use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
 use highwater_storage::{JobStore, SnapshotDir};
 
 pub(crate) use self::requests::Requests;
@@ -31,6 +31,8 @@ pub(crate) enum End {
     Finished,
     /// A stop was asked for, and everything up to it is in a completed checkpoint and committed.
     Stopped,
+    /// What was to be restored is damaged; nothing has run, and nobody has seen anything of it.
+    Damaged(Error),
     /// It failed.
     Failed(Error),
 }
@@ -88,6 +90,8 @@ pub(crate) struct Driver<'a> {
     pub savepoint_dir: Option<String>,
     /// Sources that have not yet read everything.
     pub sources: BTreeSet<TaskId>,
+    /// Workers of the whole job whose state is not yet known to be good: none if nothing is restored.
+    pub restoring: BTreeSet<u32>,
     /// Workers of the whole job that have not yet said that they are ready.
     pub starting: BTreeSet<u32>,
     /// Workers of the whole job that have not yet finished.
@@ -150,6 +154,11 @@ impl Driver<'_> {
 
     fn handle_task(&mut self, event: TaskEvent) -> Result<Option<End>> {
         match event {
+            TaskEvent::Restored { worker } => {
+                if self.restoring.remove(&worker) && self.restoring.is_empty() {
+                    self.voice.say(Order::Restored);
+                }
+            }
             TaskEvent::Ready { worker } => {
                 self.starting.remove(&worker);
                 if self.starting.is_empty() {
@@ -175,6 +184,9 @@ impl Driver<'_> {
                 if self.sources.is_empty() && self.stopping.is_none() {
                     self.finish()?;
                 }
+            }
+            TaskEvent::Failed { error, .. } if !self.restoring.is_empty() && error.kind() == ErrorKind::Corrupt => {
+                return Ok(Some(End::Damaged(error)));
             }
             TaskEvent::Failed { worker, error } => {
                 if !self.starting.contains(&worker) {
@@ -317,7 +329,7 @@ impl Driver<'_> {
 
     /// Leaves nothing half done: tasks drop what they have, pending checkpoints are discarded, a publish under way is seen through.
     fn wind_up(&mut self, end: &End) {
-        if let End::Failed(error) = end {
+        if let End::Failed(error) | End::Damaged(error) = end {
             self.voice.say(Order::Abort { reason: error.to_string() });
         }
         let now = self.clock.monotonic();

@@ -3,6 +3,7 @@
 //! The program builds a [`Graph`] once; each worker of each attempt builds its dataflow from it, node by node in the order in which
 //! they were added, so that all workers agree on every channel.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use highwater_core::{
     BoxError, Error, ErrorKind, MaxParallelism, OperatorUid, Parallelism, Result, SubtaskIndex, TaskId,
 };
 use highwater_state::tier::MemoryBudget;
+use highwater_state::{Key, KeyedState};
 use timely::dataflow::Scope;
 
 use crate::batch::{Batch, Record};
 use crate::control::Control;
 use crate::describe::Declared;
 use crate::job::Spilling;
+use crate::keyed_contents::KeyedContents;
 use crate::mark::{Frontier, MAX_WATERMARK, Mark};
 use crate::memory::StateSizes;
 use crate::metrics::RecordsRead;
@@ -31,6 +34,7 @@ use crate::upload::Uploads;
 pub type Splits = BTreeMap<OperatorUid, Vec<Vec<u8>>>;
 
 type BuildFn = Box<dyn for<'s> Fn(&Builder<'s>, &Site<'_>) -> Result<()> + Send + Sync>;
+type RestoreFn = Box<dyn Fn(&Task) -> Result<Box<dyn Any>> + Send + Sync>;
 type DiscoverFn = Box<dyn Fn(u32) -> Result<Vec<Vec<u8>>> + Send + Sync>;
 
 /// What an operator does with checkpoints.
@@ -51,6 +55,7 @@ pub(crate) struct Node {
     kind: NodeKind,
     sides: Vec<SidePort>,
     declared: Declared,
+    restore: Option<RestoreFn>,
     build: BuildFn,
     discover: Option<DiscoverFn>,
 }
@@ -87,6 +92,7 @@ impl Graph {
             kind,
             sides: Vec::new(),
             declared: Declared::default(),
+            restore: None,
             build: Box::new(build),
             discover: None,
         };
@@ -97,6 +103,11 @@ impl Graph {
     /// Notes what state a node declares: all that it stores.
     pub(crate) fn declare(&mut self, node: NodeId, declared: Declared) {
         self.nodes[node.0].declared = declared;
+    }
+
+    /// Has the keyed state of a node opened before any node is built, to be [taken](Builder::take_restored) then.
+    pub(crate) fn set_restore<K: Key, S: KeyedState>(&mut self, node: NodeId) {
+        self.nodes[node.0].restore = Some(Box::new(|task| Ok(Box::new(KeyedContents::<K, S>::open(task)?))));
     }
 
     pub(crate) fn set_discover(&mut self, node: NodeId, discover: DiscoverFn) {
@@ -223,18 +234,36 @@ impl Plan {
         sources.filter(|(uid, ..)| !known(uid)).map(discover).collect()
     }
 
-    /// Builds the dataflow of one worker.
+    /// Opens the keyed state of one worker, empty or with what the restored checkpoint has for it: all that is read of a checkpoint
+    /// is verified here, before anything that others can see.
+    ///
+    /// # Errors
+    /// If what is stored cannot be read, does not verify, or is not what the program declares.
+    pub(crate) fn restore(&self, builder: &Builder<'_>) -> Result<()> {
+        for (uid, node) in &self.operators {
+            let Some(restore) = &node.restore else { continue };
+            let task = builder.stateful_task(&Site { uid, name: &node.name, sides: &node.sides });
+            let restored = restore(&task).map_err(|error| cannot_start(node, error))?;
+            builder.restored.borrow_mut().insert(uid.clone(), restored);
+        }
+        Ok(())
+    }
+
+    /// Builds the dataflow of one worker, whose keyed state was [opened](Self::restore).
     ///
     /// # Errors
     /// From an operator that cannot be opened or restored.
     pub(crate) fn build(&self, builder: &Builder<'_>) -> Result<()> {
         for (uid, node) in &self.operators {
             let site = Site { uid, name: &node.name, sides: &node.sides };
-            (node.build)(builder, &site)
-                .map_err(|error| error.context(format!("operator {} cannot start", node.name)))?;
+            (node.build)(builder, &site).map_err(|error| cannot_start(node, error))?;
         }
         Ok(())
     }
+}
+
+fn cannot_start(node: &Node, error: Error) -> Error {
+    error.context(format!("operator {} cannot start", node.name))
 }
 
 /// Which node is being built.
@@ -271,12 +300,24 @@ pub(crate) struct Builder<'s> {
     pub budget: Option<MemoryBudget>,
     /// Tasks of this worker that take part in checkpoints.
     pub tasks: RefCell<BTreeSet<TaskId>>,
+    /// The keyed states of this worker's tasks that were opened and are not built yet.
+    restored: RefCell<BTreeMap<OperatorUid, Box<dyn Any>>>,
 }
 
 impl<'s> Builder<'s> {
     pub fn new(scope: Scope<'s, Mark>, attempt: Arc<Attempt>, uploads: Uploads) -> Self {
         let budget = attempt.spilling.as_ref().map(|spilling| MemoryBudget::new(spilling.budget_bytes));
-        Builder { scope, streams: Streams::new(), attempt, uploads, budget, tasks: RefCell::default() }
+        let (tasks, restored) = (RefCell::default(), RefCell::default());
+        Builder { scope, streams: Streams::new(), attempt, uploads, budget, tasks, restored }
+    }
+
+    /// The keyed state of the operator at `site`, which was opened.
+    ///
+    /// # Errors
+    /// If it was not, or was taken already.
+    pub fn take_restored<T: 'static>(&self, site: &Site<'_>) -> Result<T> {
+        let restored = self.restored.borrow_mut().remove(site.uid).and_then(|restored| restored.downcast().ok());
+        restored.map(|restored| *restored).ok_or_else(|| Error::internal("the keyed state was not opened"))
     }
 
     /// This worker's instance of the operator at `site`.

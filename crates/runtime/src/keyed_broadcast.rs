@@ -179,6 +179,7 @@ impl Graph {
             build(builder, site, (keyed, broadcast), output, function.clone())
         });
         self.declare(node, Declared::keyed::<K, F::State>().and_all::<F::Broadcast>());
+        self.set_restore::<K, F::State>(node);
         (node, output)
     }
 }

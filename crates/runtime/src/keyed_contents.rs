@@ -59,7 +59,14 @@ impl<K: Key, S: KeyedState> KeyedContents<K, S> {
                 bytes += spilled::restore(task, restored, &share, &migration, &mut rows)?;
                 clock.spend(|times| &mut times.prepare);
                 let mut origin = new();
+                if !is_timers {
+                    let entries = range.iter().zip(share.lineage.full_entries(range));
+                    entries.for_each(|(group, entries)| rows.reserve(group, entries as usize));
+                }
                 bytes += restored.load(&share, &mut clock, |section| {
+                    if task.control().is_aborted() {
+                        return Err(Error::new(ErrorKind::Cluster, "the attempt is over"));
+                    }
                     let is_full = section.id == share.lineage.since[range.index_of(section.group)];
                     origin.rebase.wrote(section.group, is_full, section.bytes.len() as u64);
                     if is_timers {

@@ -39,6 +39,7 @@ impl Graph {
             build(builder, site, build_partitioner(builder, site, input, key.clone()), output, function.clone())
         });
         self.declare(node, Declared::keyed::<K, F::State>());
+        self.set_restore::<K, F::State>(node);
         (node, output)
     }
 }

@@ -90,10 +90,10 @@ pub(crate) struct OpenKeyed<K: Key, O: KeyedOperator<K>> {
 }
 
 impl<K: Key, O: KeyedOperator<K>> OpenKeyed<K, O> {
-    /// Restores the state of this worker's instance, and opens its user function.
+    /// Takes the state of this worker's instance, which was restored, and opens its user function.
     pub fn new(builder: &Builder<'_>, site: &Site<'_>, mut operator: O) -> Result<Self> {
         let task = builder.stateful_task(site);
-        let contents = KeyedContents::open(&task)?;
+        let contents = builder.take_restored(site)?;
         operator.open(&task)?;
         Ok(OpenKeyed { task, contents, operator })
     }

@@ -1,5 +1,6 @@
 //! The process that leads a job: recovery, attempts and restarts, for all processes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,6 +40,10 @@ pub(crate) struct Leader<'a> {
     /// Checkpoints from this id on were taken by this run of the job.
     first_own: Option<CheckpointId>,
     attempts: u64,
+    /// What the attempt restores, if the job was not told what but has chosen it among its own.
+    chosen: Option<CheckpointId>,
+    /// Checkpoints of which a part did not verify while it was loaded, and what.
+    damaged: BTreeMap<CheckpointId, String>,
     /// Whether all tasks of an attempt were running at some time.
     has_run: bool,
 }
@@ -59,6 +64,8 @@ impl<'a> Leader<'a> {
             claimed: None,
             first_own: None,
             attempts: 0,
+            chosen: None,
+            damaged: BTreeMap::new(),
             has_run: false,
         })
     }
@@ -89,6 +96,10 @@ impl<'a> Leader<'a> {
             let error = match end {
                 End::Finished => return Ok(JobEnd::Finished),
                 End::Stopped => return Ok(JobEnd::Stopped),
+                End::Damaged(error) => match self.pass_over(error) {
+                    None => continue,
+                    Some(error) => error,
+                },
                 End::Failed(error) => error,
             };
             config.status().enter(JobPhase::Restarting);
@@ -108,6 +119,18 @@ impl<'a> Leader<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// What was to be restored did not verify while it was loaded: the job looks for an older checkpoint, unless it was told what to
+    /// restore, which makes it an error.
+    fn pass_over(&mut self, error: Error) -> Option<Error> {
+        match self.chosen.take() {
+            Some(id) => {
+                self.damaged.insert(id, error.to_string());
+                None
+            }
+            None => Some(recovery::damaged(error)),
         }
     }
 
@@ -196,6 +219,7 @@ impl<'a> Leader<'a> {
         config.stop.listen(&sender);
         config.client.connect(Some(sender));
         let parallelism = config.parallelism();
+        let workers: BTreeSet<u32> = (0..parallelism.count()).collect();
         let mut driver = Driver {
             voice: Voice { control: Arc::clone(&running.control), peers },
             clock: Arc::clone(&config.clock),
@@ -203,8 +227,9 @@ impl<'a> Leader<'a> {
             status: config.status(),
             savepoint_dir: config.savepoint_dir.clone(),
             sources: self.process.plan.sources(parallelism),
-            starting: (0..parallelism.count()).collect(),
-            running: (0..parallelism.count()).collect(),
+            restoring: if found.restored.is_some() { workers.clone() } else { BTreeSet::new() },
+            starting: workers.clone(),
+            running: workers,
             running_since: None,
             tidy: Some(Tidy {
                 superseded: found.superseded.clone(),
@@ -243,7 +268,8 @@ impl<'a> Leader<'a> {
             (StartFrom::Fresh | StartFrom::Path(_), Some(first_own)) => first_own,
             (StartFrom::Latest, _) | (_, None) => CheckpointId(0),
         };
-        let mut found = recovery::find(store, storage, &config.name, &start_from, own)?;
+        let mut found = recovery::find(store, storage, &config.name, &start_from, own, &self.damaged)?;
+        self.chosen = found.restored.as_ref().filter(|_| start_from == StartFrom::Latest).map(|restored| restored.id());
         found.next_id = found.next_id.max(self.next_id);
         self.first_own.get_or_insert(found.next_id);
         Ok(found)

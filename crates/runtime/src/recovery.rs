@@ -1,8 +1,12 @@
-//! Finding the checkpoint to start from: looks at what is in storage, verifies it, and lets the pure rules choose.
+//! Finding the checkpoint to start from: looks at what is in storage, and lets the pure rules choose.
+//!
+//! What is in data files verifies only while the tasks load it. If some of it does not, the attempt is over before anything ran, and
+//! the leader looks again, knowing that.
 //!
 //! The folder of a checkpoint may stand for the savepoint that the job has ended with, which is its user's: the job goes on from
 //! it as from any snapshot that it is told to start from, and leaves it alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use highwater_checkpoint::CompletedCheckpoint;
@@ -52,7 +56,8 @@ pub(crate) struct Found {
     pub next_id: CheckpointId,
 }
 
-/// Looks for the checkpoint to start from; of its own, the job has taken those from `own` on.
+/// Looks for the checkpoint to start from; of its own, the job has taken those from `own` on. Those that are `damaged` were tried
+/// already.
 ///
 /// # Errors
 /// If the storage cannot be read; if the checkpoint asked for does not verify; if there are checkpoints but none verifies.
@@ -62,6 +67,7 @@ pub(crate) fn find(
     job: &JobName,
     from: &StartFrom,
     own: CheckpointId,
+    damaged: &BTreeMap<CheckpointId, String>,
 ) -> Result<Found> {
     let seen = store.checkpoints()?;
     let found: Vec<_> = seen.iter().copied().filter(CheckpointDir::is_completed).collect();
@@ -73,7 +79,7 @@ pub(crate) fn find(
     let (restored, completed, superseded) = match from {
         StartFrom::Latest => {
             let (older, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|dir| dir.id < own);
-            let restored = latest(store, storage, job, &own)?;
+            let restored = latest(store, storage, job, &own, damaged)?;
             // What is newer than the one restored is damaged: left for its owner to look at.
             let up_to = restored.as_ref().map(Restored::id);
             let layout = Layout::new(job.clone());
@@ -106,12 +112,17 @@ fn latest(
     storage: &Arc<dyn CheckpointStorage>,
     job: &JobName,
     completed: &[CheckpointDir],
+    damaged: &BTreeMap<CheckpointId, String>,
 ) -> Result<Option<Restored>> {
     let layout = Layout::new(job.clone());
     let mut verified = None;
     let mut candidates = Vec::new();
     for CheckpointDir { id, has_metadata, .. } in completed.iter().rev() {
-        let verdict = match read(storage, &layout.checkpoint(*id)) {
+        let found = match damaged.get(id) {
+            Some(reason) => Err(Error::new(ErrorKind::Corrupt, reason.clone())),
+            None => read(storage, &layout.checkpoint(*id)),
+        };
+        let verdict = match found {
             Ok(snapshot) => {
                 verified = Some(Restored::new(snapshot, *has_metadata));
                 Ok(())
@@ -155,26 +166,30 @@ fn latest(
     }
 }
 
-/// Opens the checkpoint in folder `path`, which a user named, and verifies it.
+/// Opens the checkpoint in folder `path`, which a user named, and looks whether it is whole.
 pub(crate) fn at_path(path: &str) -> Result<Restored> {
     let read = || {
         let snapshot = Snapshot::at_path(path)?;
-        snapshot.verify()?;
+        snapshot.check_files()?;
         Ok(Restored::new(snapshot, false))
     };
     read().map_err(|error: Error| match error.kind() {
-        // What the user named is not usable: nothing will change that by itself.
-        ErrorKind::Corrupt => Error::new(ErrorKind::Incompatible, error.to_string())
-            .context(format!("cannot restore {path}: it is damaged, so name another checkpoint")),
+        ErrorKind::Corrupt => damaged(error.context(format!("cannot restore {path}"))),
         ErrorKind::Incompatible => error.context(format!("cannot restore {path}")),
         _ => error.context(format!("cannot restore {path}: name the folder of a checkpoint, .../chk-<id>")),
     })
 }
 
-/// Reads and verifies a checkpoint, or the savepoint that its folder names: its metadata, and every file it refers to (I7).
+/// What the user named is not usable: nothing will change that by itself.
+pub(crate) fn damaged(error: Error) -> Error {
+    Error::new(ErrorKind::Incompatible, error.to_string()).context("it is damaged, so name another checkpoint")
+}
+
+/// Reads the metadata of a checkpoint, or of the savepoint that its folder names, and looks whether every file that it refers to is
+/// there. What is in them verifies when it is loaded (I7): so it is read once.
 fn read(storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<Snapshot> {
     let snapshot = Snapshot::follow(storage, folder)?;
-    snapshot.verify()?;
+    snapshot.check_files()?;
     Ok(snapshot)
 }
 

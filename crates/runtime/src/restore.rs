@@ -18,7 +18,7 @@ use highwater_storage::SnapshotDir;
 use crate::migrate;
 use crate::upload::Restorable;
 
-/// A completed checkpoint whose metadata has been verified.
+/// A completed checkpoint whose metadata has been verified; its files verify when they are read.
 #[derive(Debug)]
 pub struct Restored {
     snapshot: Snapshot,
@@ -79,7 +79,11 @@ struct Loading<'a, 'c, F> {
 
 impl<F: FnMut(&Section<'_>) -> Result<()>> Replay for Loading<'_, '_, F> {
     fn section(&mut self, section: &Section<'_>) -> Result<()> {
-        (self.load)(section)?;
+        // It verified, so it is as it was written: an older checkpoint would do no better.
+        (self.load)(section).map_err(|error| match error.kind() {
+            ErrorKind::Corrupt => Error::new(ErrorKind::Incompatible, error.to_string()),
+            _ => error,
+        })?;
         self.clock.spend(|times| &mut times.complete);
         Ok(())
     }
@@ -139,7 +143,7 @@ impl Restored {
     /// Reads and verifies what a keyed state consists of, and passes on what counts of it; how many bytes were read.
     ///
     /// # Errors
-    /// If a block cannot be read or does not verify, or from `load`.
+    /// If a block cannot be read, or does not verify ([`ErrorKind::Corrupt`]), or from `load`.
     pub(crate) fn load(
         &self,
         share: &KeyedShare<'_>,

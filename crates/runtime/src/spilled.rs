@@ -110,7 +110,7 @@ fn convert(
     let mut rest = &stored[..];
     let migrated = migration.entry(&mut rest, entry);
     migrated.map_err(|error| {
-        Error::new(ErrorKind::Corrupt, "a row in the store of the checkpoint does not decode").with_source(error)
+        Error::new(ErrorKind::Incompatible, "a row in the store of the checkpoint does not decode").with_source(error)
     })?;
     // No migration changes a key.
     batch.put(group, |out| out.extend_from_slice(key), |out| out.extend_from_slice(&entry[key.len()..]));

@@ -52,6 +52,8 @@ pub(crate) enum Purpose {
 pub(crate) enum Order {
     /// Begin an attempt.
     Start(Start),
+    /// See [`Control::restored`].
+    Restored,
     /// See [`Control::trigger`].
     Trigger(Trigger),
     /// See [`Control::resume`].
@@ -92,6 +94,7 @@ impl Order {
     /// Passes the order on to the tasks of this process.
     pub fn apply(&self, control: &Control) {
         match self {
+            Order::Restored => control.restored(),
             Order::Trigger(trigger) => control.trigger(trigger),
             Order::Resume => control.resume(),
             Order::Complete { id } => control.complete(*id),

@@ -1,7 +1,7 @@
 //! The worker threads of a process in one attempt.
 //!
-//! A worker builds its dataflow, restores the state of its tasks, says that it is ready, and steps until the dataflow is complete
-//! or the attempt is aborted. Nothing that happens in it may take the process down or hang: errors and panics end the attempt.
+//! A worker restores the state of its tasks, waits until all workers of the job have, builds its dataflow, says that it is ready, and
+//! steps until the dataflow is complete or the attempt is aborted. Nothing that happens in it may take the process down or hang: errors and panics end the attempt.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -95,6 +95,14 @@ fn run(
     let mut worker = Worker::new(WorkerConfig::default(), allocator, Some(started()));
     let built = worker.dataflow::<Mark, _, _>(|scope| -> Result<()> {
         let builder = Builder::new(scope, Arc::clone(attempt), uploads);
+        plan.restore(&builder)?;
+        if attempt.restored.is_some() {
+            // Sinks commit what the checkpoint had prepared when they are built: not before all of it is known to be good.
+            control.tell(TaskEvent::Restored { worker: index });
+            if !control.wait_until_restored() {
+                return Err(Error::new(ErrorKind::Cluster, "the attempt ended before all state was restored"));
+            }
+        }
         plan.build(&builder)?;
         // The upload thread is gone only if it panicked, which its first message will show.
         let _ = announce.send(builder.tasks.borrow().len());

@@ -11,6 +11,7 @@ mod find;
 mod keyed;
 mod place;
 mod read;
+mod read_ahead;
 mod rows;
 mod savepoint;
 mod verify;

@@ -5,7 +5,9 @@ use highwater_checkpoint::metadata::{Block, Location};
 use highwater_checkpoint::rescale::KeyedShare;
 use highwater_core::frame;
 use highwater_core::{CheckpointId, Error, ErrorKind, Result};
+use highwater_storage::{CheckpointStorage, What};
 
+use crate::read_ahead::read_ahead;
 use crate::{Snapshot, verify};
 
 /// Blocks that follow each other in a file are read together, up to about this many bytes.
@@ -35,23 +37,26 @@ struct Run<'a> {
 }
 
 impl Snapshot {
-    /// Reads and verifies the blocks of a keyed state, and passes on the sections that count for its key groups.
+    /// Reads and verifies the blocks of a keyed state, and passes on the sections that count for its key groups. What comes next is
+    /// read meanwhile, a few megabytes at a time.
     ///
     /// # Errors
     /// If a block cannot be read or does not verify, naming file and offset; those of `replay`.
     pub fn replay(&self, share: &KeyedShare<'_>, replay: &mut impl Replay) -> Result<()> {
-        for segment in &share.lineage.segments {
-            for run in runs(segment.id, &segment.blocks) {
-                self.replay_run(share, &run, replay)?;
-            }
-        }
-        Ok(())
+        let segments = &share.lineage.segments;
+        let runs: Vec<_> = segments.iter().flat_map(|segment| runs(segment.id, &segment.blocks)).collect();
+        let readers = self.storage.concurrent_reads();
+        read_ahead(
+            runs.len(),
+            readers,
+            |index| self.read_run(&runs[index]),
+            |index, bytes| self.replay_run(share, &runs[index], &bytes?, replay),
+        )
     }
 
-    fn replay_run(&self, share: &KeyedShare<'_>, run: &Run<'_>, replay: &mut impl Replay) -> Result<()> {
-        let bytes = self.read_run(run)?;
+    fn replay_run(&self, share: &KeyedShare<'_>, run: &Run<'_>, bytes: &[u8], replay: &mut impl Replay) -> Result<()> {
         replay.read(bytes.len() as u64);
-        let mut rest = bytes.as_slice();
+        let mut rest = bytes;
         for block in &run.blocks {
             let place = self.place(block);
             let (framed, after) = rest.split_at(block.bytes() as usize);
@@ -79,10 +84,10 @@ impl Snapshot {
                 let path = self.path_of(self.file(name)?);
                 let copies = self.storage.local_copies();
                 let copy = copies.and_then(|copies| copies.read_range(&path, *offset, len).ok());
-                match copy.filter(|copy| is_intact(run, copy)) {
-                    Some(copy) => Ok(copy),
-                    None => Ok(self.storage.read_range(&path, *offset, len)?),
+                if let Some(copy) = copy.filter(|copy| is_intact(run, copy)) {
+                    return Ok(copy);
                 }
+                self.read_range(&*self.storage, &path, *offset, len)
             }
         }
     }
@@ -107,18 +112,34 @@ impl Snapshot {
         let path = self.path_of(file);
         let copies = self.storage.local_copies().filter(|copies| verify::is_intact(*copies, &path, file));
         let storage = copies.unwrap_or(&*self.storage);
-        let (mut offset, mut crc32c) = (0, 0);
-        while offset < file.len {
-            let bytes = storage.read_range(&path, offset, READ_BYTES.min(file.len - offset))?;
-            crc32c = crc32c::crc32c_append(crc32c, &bytes);
-            offset += bytes.len() as u64;
-            piece(&bytes)?;
-        }
+        let offsets: Vec<u64> = (0..file.len).step_by(READ_BYTES as usize).collect();
+        let mut crc32c = 0;
+        read_ahead(
+            offsets.len(),
+            storage.concurrent_reads(),
+            |index| self.read_range(storage, &path, offsets[index], READ_BYTES.min(file.len - offsets[index])),
+            |_, bytes| {
+                let bytes = bytes?;
+                crc32c = crc32c::crc32c_append(crc32c, &bytes);
+                piece(&bytes)
+            },
+        )?;
         if crc32c == file.crc32c {
-            return Ok(offset);
+            return Ok(file.len);
         }
         let what = format!("its checksum is {crc32c:08x}, should be {:08x}", file.crc32c);
         Err(Error::new(ErrorKind::Corrupt, format!("{}/{path}: {what}", self.storage.uri())))
+    }
+
+    fn read_range(&self, storage: &dyn CheckpointStorage, path: &str, offset: u64, len: u64) -> Result<Vec<u8>> {
+        storage.read_range(path, offset, len).map_err(|error| match error.what() {
+            // Files are never changed, so it is damaged like one whose bytes are not those that were written.
+            What::NotFound | What::CutOff => {
+                let place = format!("{}/{path} is not as it was written", self.storage.uri());
+                Error::new(ErrorKind::Corrupt, place).with_source(error)
+            }
+            _ => error.into(),
+        })
     }
 
     /// Where a block lies, for people.

@@ -301,6 +301,17 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
         self.below.as_mut().expect("there is a store now").copy(from, groups, entry)
     }
 
+    /// Makes room for the rows of a group that will be loaded: [`KeyGroupTables::reserve`]. With a budget it is not known
+    /// how many of them will stay, and nothing is done.
+    ///
+    /// # Panics
+    /// If `group` is not in the range (I2).
+    pub fn reserve(&mut self, group: KeyGroup, rows: usize) {
+        if self.spilling.is_none() {
+            self.table.reserve(group, rows);
+        }
+    }
+
     /// Restores the entries of a chunk: [`KeyGroupTables::load`].
     ///
     /// # Errors

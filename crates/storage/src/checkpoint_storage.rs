@@ -52,6 +52,12 @@ pub trait CheckpointStorage: Send + Sync + fmt::Debug + 'static {
     /// Exactly `len` bytes from `offset`; [`What::CutOff`] if the file ends before.
     fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Vec<u8>>;
 
+    /// How many reads one reader should have under way: one more than it works on, if not the answers but the way there
+    /// takes the time.
+    fn concurrent_reads(&self) -> usize {
+        1
+    }
+
     /// What a folder holds, sorted by name; the empty path is the storage itself. [`What::NotFound`] if there is no
     /// such folder, for an empty answer would let a job whose disk is not mounted start from nothing.
     fn list(&self, dir: &str) -> Result<Vec<Entry>>;

@@ -22,7 +22,7 @@ use highwater_core::Result as OpenResult;
 use crate::checkpoint_storage::{CheckpointStorage, Entry, SnapshotWriter, check_path};
 use crate::error::Result;
 use crate::lock::Lock;
-use crate::remote::{Leases, RemoteUri};
+use crate::remote::{CONCURRENT_READS, Leases, RemoteUri};
 use file::{HdfsWriter, NewFile};
 use lease_files::HdfsLeases;
 use namespace::Namespace;
@@ -104,6 +104,10 @@ impl CheckpointStorage for HdfsStorage {
     fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Vec<u8>> {
         check_path("read", path)?;
         self.namespace.read_range(path, offset, len)
+    }
+
+    fn concurrent_reads(&self) -> usize {
+        CONCURRENT_READS
     }
 
     fn list(&self, dir: &str) -> Result<Vec<Entry>> {

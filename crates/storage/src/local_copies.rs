@@ -86,6 +86,10 @@ impl CheckpointStorage for LocalCopies {
         self.storage.read_range(path, offset, len)
     }
 
+    fn concurrent_reads(&self) -> usize {
+        self.storage.concurrent_reads()
+    }
+
     fn list(&self, dir: &str) -> Result<Vec<Entry>> {
         self.storage.list(dir)
     }

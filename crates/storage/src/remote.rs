@@ -194,6 +194,9 @@ fn unit(random: u64) -> f64 {
 /// Bytes that are read by one request: so that one lost connection costs little, and an attempt has a known size.
 pub(crate) const READ_PIECE: u64 = 8 * 1024 * 1024;
 
+/// Reads that one reader should have under way: enough to hide the time that each takes to begin.
+pub(crate) const CONCURRENT_READS: usize = 4;
+
 /// `len` bytes from `offset` in pieces: their offsets and lengths.
 pub(crate) fn pieces(offset: u64, len: u64) -> impl Iterator<Item = (u64, u64)> {
     let starts = (0..len.div_ceil(READ_PIECE)).map(move |index| index * READ_PIECE);

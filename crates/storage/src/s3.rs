@@ -23,7 +23,7 @@ use highwater_core::Result as OpenResult;
 use crate::checkpoint_storage::{CheckpointStorage, Entry, SnapshotWriter, check_path};
 use crate::error::Result;
 use crate::lock::Lock;
-use crate::remote::{Leases, Operation, RemoteUri};
+use crate::remote::{CONCURRENT_READS, Leases, Operation, RemoteUri};
 use bucket::Bucket;
 use lease_files::S3Leases;
 use writer::S3Writer;
@@ -101,6 +101,10 @@ impl CheckpointStorage for S3Storage {
     fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Vec<u8>> {
         check_path("read", path)?;
         self.bucket.read_range(path, offset, len)
+    }
+
+    fn concurrent_reads(&self) -> usize {
+        CONCURRENT_READS
     }
 
     fn list(&self, dir: &str) -> Result<Vec<Entry>> {

@@ -338,7 +338,7 @@ fn what_cannot_be_migrated_is_refused_before_the_first_record() {
         // The new version's records were wider: an old one cannot take them back.
         job::<NewPosition, _>(&at(dir.path(), 1), 150, NewCount, CollectSink::new()).unwrap();
         refused(
-            job::<OldPosition, _>(&at(dir.path(), 1), 200, OldCount, CollectSink::new()),
+            job::<OldPosition, _>(&at(dir.path(), 1), 200, NewCount, CollectSink::new()),
             "operator numbers cannot start: the stored source split of operator numbers is of another type: field \
              `next` of struct OldPosition: was added without a default: give it #[data(default)]",
         );

@@ -171,22 +171,68 @@ impl KeyedProcessFunction<u64, u64> for KeepMuch {
     type State = Text;
     type Out = u64;
 
-    fn process(&mut self, number: u64, state: &mut Text, _: &mut Context<'_, u64, u64>) -> UserResult {
+    fn process(&mut self, number: u64, state: &mut Text, context: &mut Context<'_, u64, u64>) -> UserResult {
         state.text.set(number.to_string().repeat(1000));
+        context.collect(number);
         Ok(())
     }
 }
 
+fn keep_much(env: &StreamExecutionEnvironment, count: u64, sink: &CollectSink<u64>) -> Result<JobResult> {
+    env.from_source(Numbers::new(count), WatermarkStrategy::no_watermarks(), "numbers")
+        .key_by(|number: &u64| *number)
+        .process(KeepMuch)
+        .sink_to(sink.clone());
+    run(env)
+}
+
+/// The newest of the files that checkpoints share.
+fn newest_shared(dir: &Path) -> PathBuf {
+    let checkpoint = checkpoints(dir).pop().unwrap();
+    let shared = fs::read_dir(checkpoint.with_file_name("shared")).unwrap();
+    shared.map(|entry| entry.unwrap().path()).max().unwrap()
+}
+
+#[test]
+fn a_checkpoint_with_a_damaged_data_file_is_passed_over_before_anything_of_it_is_seen() {
+    returns(|| {
+        let dir = tempfile::tempdir().unwrap();
+        keep_much(&at(dir.path(), 2), 100, &CollectSink::new()).unwrap();
+        let good = checkpoints(dir.path()).pop().unwrap();
+        keep_much(&at(dir.path(), 2), 200, &CollectSink::new()).unwrap();
+        flip_a_bit(&newest_shared(dir.path()));
+        let (env, sink) = (at(dir.path(), 2), CollectSink::new());
+        keep_much(&env, 200, &sink).unwrap();
+        let restored = env.status().snapshot().restored.unwrap().1;
+        assert!(restored.ends_with(good.to_str().unwrap()), "{restored}");
+        // The sink is new, so what the good one had prepared is committed to it once more: of the damaged one nothing was.
+        let mut committed = sink.committed();
+        committed.sort_unstable();
+        assert!(committed.into_iter().eq(0..200));
+    });
+}
+
+#[test]
+fn a_damaged_checkpoint_that_was_asked_for_is_refused() {
+    returns(|| {
+        let dir = tempfile::tempdir().unwrap();
+        keep_much(&at(dir.path(), 2), 100, &CollectSink::new()).unwrap();
+        flip_a_bit(&newest_shared(dir.path()));
+        let env = at(dir.path(), 2);
+        env.start_from(StartFrom::Path(checkpoints(dir.path())[0].to_str().unwrap().into()));
+        let result = keep_much(&env, 100, &CollectSink::new());
+        let data = newest_shared(dir.path());
+        assert_refused(
+            result,
+            ErrorKind::Incompatible,
+            &["name another checkpoint", data.to_str().unwrap(), "checksum"],
+        );
+    });
+}
+
 #[test]
 fn a_damaged_data_file_is_found_before_anything_runs() {
-    let keep_much = |dir: &Path| {
-        let env = at(dir, 2);
-        env.from_source(Numbers::new(100), WatermarkStrategy::no_watermarks(), "numbers")
-            .key_by(|number: &u64| *number)
-            .process(KeepMuch)
-            .sink_to(CollectSink::new());
-        run(&env)
-    };
+    let keep_much = |dir: &Path| keep_much(&at(dir, 2), 100, &CollectSink::new());
     let cut = |file: &Path| {
         let bytes = fs::read(file).unwrap();
         fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
@@ -195,9 +241,7 @@ fn a_damaged_data_file_is_found_before_anything_runs() {
     for (damage, what) in [(&flip_a_bit as &dyn Fn(&Path), "checksum"), (&cut, "bytes"), (&remove, "missing")] {
         let dir = tempfile::tempdir().unwrap();
         keep_much(dir.path()).unwrap();
-        let checkpoint = checkpoints(dir.path()).pop().unwrap();
-        let shared = fs::read_dir(checkpoint.with_file_name("shared")).unwrap();
-        let data = shared.map(|entry| entry.unwrap().path()).max().unwrap();
+        let data = newest_shared(dir.path());
         damage(&data);
         assert_refused(keep_much(dir.path()), ErrorKind::Incompatible, &[data.to_str().unwrap(), what]);
     }
@@ -292,7 +336,7 @@ fn uids_that_were_exchanged_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         count_to(dir.path(), 1, 100, &CollectSink::new()).unwrap();
         for (source, function, sink, wrong) in
-            [("count", "numbers", "collect", "count"), ("numbers", "collect", "count", "collect")]
+            [("count", "numbers", "collect", "numbers"), ("numbers", "collect", "count", "collect")]
         {
             let env = at(dir.path(), 1);
             env.from_source(Numbers::new(200), WatermarkStrategy::no_watermarks(), "numbers")

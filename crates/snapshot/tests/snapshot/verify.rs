@@ -16,10 +16,11 @@ fn open(metadata: &[u8], shared: Option<&[u8]>, store: &[u8]) -> highwater_core:
 fn damages(shared: Option<&[u8]>, store: &[u8]) -> Vec<Damage> {
     let snapshot = open(&sample().0.encode(), shared, store).unwrap();
     let damages = Verifier::default().damages(&snapshot).unwrap();
-    let verified = snapshot.verify();
-    assert_eq!(verified.is_err(), !damages.is_empty());
-    if let Err(error) = verified {
-        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Corrupt, damages[0].to_string()));
+    // Without a look at the bytes it says the same of files that are missing or have another length.
+    let is_length = |damage: &Damage| damage.offset.is_none() && !damage.what.contains("checksum");
+    match snapshot.check_files() {
+        Ok(()) => assert!(!damages.iter().any(is_length), "{damages:?}"),
+        Err(error) => assert_eq!((error.kind(), error.to_string()), (ErrorKind::Corrupt, damages[0].to_string())),
     }
     damages
 }

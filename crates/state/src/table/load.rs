@@ -5,12 +5,28 @@ use highwater_core::{KeyGroup, KeyHash, MaxParallelism};
 use super::bucket::Row;
 use super::evict::Lower;
 use super::group::Group;
-use super::snapshot::ChunkKind;
+use super::snapshot::{CHUNK_BYTES, ChunkKind};
 use super::tag::Standing;
 use super::{KeyGroupTables, removals};
 use crate::{DecodeError, Key, KeyedState};
 
+/// So many rows are decoded before they are put into the table: the memory of the last is on its way meanwhile.
+const BATCH: usize = 64;
+
 impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
+    /// Makes room for `rows` rows of a group in all, so that its table does not grow step by step while they are
+    /// loaded. Further rows find room as always.
+    ///
+    /// # Panics
+    /// If `group` is not in the range (I2).
+    pub fn reserve(&mut self, group: KeyGroup, rows: usize) {
+        let index = self.range.index_of(group);
+        let more = rows.saturating_sub(self.groups[index].len());
+        if !self.groups[index].has_room(more) {
+            self.resize(index, rows);
+        }
+    }
+
     /// Restores the entries of a chunk, and returns how many they are. Rows take the place of those that are there;
     /// where a removed key has none, nothing is to be done. What is loaded counts as unchanged.
     ///
@@ -24,42 +40,53 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     pub fn load(&mut self, group: KeyGroup, kind: ChunkKind, bytes: &[u8]) -> Result<u64, DecodeError> {
         let index = self.range.index_of(group);
         match kind {
-            ChunkKind::Rows => self.load_rows(index, decode_rows(self.max, group, bytes)?),
+            ChunkKind::Rows => self.load_rows(index, group, bytes),
             ChunkKind::Removed => Ok(self.load_removed(index, decode_removed(self.max, group, bytes)?)),
         }
     }
 
-    fn load_rows(&mut self, index: usize, rows: Vec<Hashed<Row<K, S>>>) -> Result<u64, DecodeError> {
-        // Room for all at once: a table that grows row by row is moved again and again, each time to new memory.
-        if !self.groups[index].has_room(rows.len()) {
-            self.resize(index, self.groups[index].len() + rows.len());
-        }
+    fn load_rows(&mut self, index: usize, group: KeyGroup, mut bytes: &[u8]) -> Result<u64, DecodeError> {
         let was_empty = self.groups[index].len() == 0;
-        let entries = rows.len() as u64;
-        for (hash, row) in rows {
-            let place = self.groups[index].find_or_vacancy(hash, &row.key);
-            let (Ok(slot) | Err(slot)) = place;
-            self.before_change(index, Group::<K, S>::page_of(slot));
-            let is_empty = row.state.is_empty();
-            if is_empty && self.lower != Lower::Nothing {
-                self.clear_below(index, &row.key);
+        let (mut entries, mut rows) = (0, Vec::with_capacity(BATCH));
+        while !bytes.is_empty() {
+            let before = bytes.len();
+            decode_rows(self.max, group, &mut bytes, &mut rows)?;
+            if !self.groups[index].has_room(rows.len()) {
+                let rest = more_rows(rows.len(), before - bytes.len(), bytes.len());
+                self.resize(index, self.groups[index].len() + rows.len() + rest);
             }
-            let group = &mut self.groups[index];
-            // SAFETY: a row was found in the slot, or it is the vacancy for the hash, and the table did not change since.
-            match place {
-                Ok(_) if was_empty => return Err(DecodeError::Duplicate { what: "key group" }),
-                Ok(slot) if is_empty => unsafe { group.remove(slot) },
-                Ok(slot) => unsafe { group.restore(slot, row) },
-                Err(_) if is_empty => {}
-                Err(slot) => unsafe {
-                    group.insert(slot, hash, Standing::Stored, row);
-                    if self.lower != Lower::Nothing {
-                        group.spill(slot);
-                    }
-                },
-            }
+            rows.iter().for_each(|(hash, _)| self.groups[index].prefetch(*hash));
+            entries += rows.len() as u64;
+            rows.drain(..).try_for_each(|(hash, row)| self.load_row(index, hash, row, was_empty))?;
         }
         Ok(entries)
+    }
+
+    /// Loads a row into a table that has room for it. `is_new` says that there is none of its key.
+    #[inline]
+    fn load_row(&mut self, index: usize, hash: KeyHash, row: Row<K, S>, is_new: bool) -> Result<(), DecodeError> {
+        let place = self.groups[index].find_or_vacancy(hash, &row.key);
+        let (Ok(slot) | Err(slot)) = place;
+        self.before_change(index, Group::<K, S>::page_of(slot));
+        let is_empty = row.state.is_empty();
+        if is_empty && self.lower != Lower::Nothing {
+            self.clear_below(index, &row.key);
+        }
+        let group = &mut self.groups[index];
+        // SAFETY: a row was found in the slot, or it is the vacancy for the hash, and the table did not change since.
+        match place {
+            Ok(_) if is_new => return Err(DecodeError::Duplicate { what: "key group" }),
+            Ok(slot) if is_empty => unsafe { group.remove(slot) },
+            Ok(slot) => unsafe { group.restore(slot, row) },
+            Err(_) if is_empty => {}
+            Err(slot) => unsafe {
+                group.insert(slot, hash, Standing::Stored, row);
+                if self.lower != Lower::Nothing {
+                    group.spill(slot);
+                }
+            },
+        }
+        Ok(())
     }
 
     fn load_removed(&mut self, index: usize, keys: Vec<Hashed<K>>) -> u64 {
@@ -81,22 +108,28 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
 /// A key or row with the hash of the key.
 type Hashed<T> = (KeyHash, T);
 
-/// The entries of a chunk of rows.
+/// Decodes the next rows of a chunk, at most [`BATCH`], to the end of `rows`.
 fn decode_rows<K: Key, S: KeyedState>(
     max: MaxParallelism,
     group: KeyGroup,
-    bytes: &[u8],
-) -> Result<Vec<Hashed<Row<K, S>>>, DecodeError> {
-    let (mut rest, mut rows) = (bytes, Vec::new());
-    while !rest.is_empty() {
-        let before = rest.len();
-        let row = Row { key: K::decode(&mut rest)?, state: S::decode(&mut rest)? };
+    bytes: &mut &[u8],
+    rows: &mut Vec<Hashed<Row<K, S>>>,
+) -> Result<(), DecodeError> {
+    while !bytes.is_empty() && rows.len() < BATCH {
+        let before = bytes.len();
+        let row = Row { key: K::decode(bytes)?, state: S::decode(bytes)? };
         let hash = row.key.key_hash();
         // Entries without bytes would never come to an end.
-        check_owner(hash, max, group, rest.len() < before)?;
+        check_owner(hash, max, group, bytes.len() < before)?;
         rows.push((hash, row));
     }
-    Ok(rows)
+    Ok(())
+}
+
+/// How many rows will follow `rows` that took `taken` bytes, where `left` bytes are left. Not more than the rest of a
+/// usual chunk would have: a few small rows may be followed by a huge one.
+fn more_rows(rows: usize, taken: usize, left: usize) -> usize {
+    left.min(CHUNK_BYTES) * rows / taken.max(1)
 }
 
 /// The entries of a chunk of removed keys.

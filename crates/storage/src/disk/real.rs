@@ -38,7 +38,8 @@ impl Disk for RealDisk {
         let mut file = File::open(path).map_err(read())?;
         check_range(path, offset, len, file.metadata().map_err(read())?.len())?;
         file.seek(SeekFrom::Start(offset)).map_err(read())?;
-        let mut bytes = Vec::new();
+        // The file has so many, so this is not more than there is: without it the memory would grow again and again.
+        let mut bytes = Vec::with_capacity(len as usize);
         file.take(len).read_to_end(&mut bytes).map_err(read())?;
         // The file may have been cut since its length was asked for.
         check_range(path, 0, len, bytes.len() as u64)?;
