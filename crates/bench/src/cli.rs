@@ -24,9 +24,16 @@ pub enum Benchmark {
     Latency(Latency),
     /// The state table alone: get, put, map iterate, TTL, snapshots, restores.
     State(StateOptions),
+    /// From a checkpoint back to a running job, beside a plain loop that reads the same files.
+    Restore(RestoreOptions),
+    /// Bytes of a checkpoint by how many keys have changed since the one before.
+    Changes(ChangesOptions),
     /// One measured run, in a process of its own.
     #[command(hide = true)]
     Run(ChildRun),
+    /// One run of `restore`, in a process of its own.
+    #[command(hide = true)]
+    RestoreRun(ChildRun),
 }
 
 /// Options of `keyed-count`.
@@ -47,6 +54,12 @@ pub struct KeyedCount {
     /// How the count is kept: in a declared `ValueState`, or as plain state behind `stateful_map`.
     #[arg(long, value_enum, default_value_t = State::Value)]
     pub state: State,
+    /// Where the state is while the job runs.
+    #[arg(long, value_enum, default_value_t = Backend::Memory)]
+    pub backend: Backend,
+    /// Bytes of memory of each worker for state, with `--backend rocksdb`, RocksDB's own included; k, M and G are allowed.
+    #[arg(long, default_value = "256M", value_parser = count)]
+    pub memory_budget: u64,
     /// Also measure raw timely and a plain loop over the same rows.
     #[arg(long)]
     pub yardsticks: bool,
@@ -111,7 +124,58 @@ pub struct StateOptions {
     pub json: bool,
 }
 
-/// One measured run, as its parent process asks for it: JSON of a [`Run`](crate::run::Run).
+/// Options of `restore`.
+#[derive(Args)]
+pub struct RestoreOptions {
+    /// Distinct keys. Several, separated by commas, are measured one after the other.
+    #[arg(long, default_value = "1M,10M", value_delimiter = ',', value_parser = count)]
+    pub keys: Vec<u64>,
+    /// Worker threads of the job that wrote the checkpoint, and of the first that restores it.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub workers: u32,
+    /// Worker threads of the second job that restores it.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rescaled: u32,
+    /// How often everything is measured, in turn; medians are printed.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Where checkpoints go, in a directory that is removed afterwards [default: the system's temporary directory].
+    #[arg(long)]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Print one JSON array instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `changes`.
+#[derive(Args)]
+pub struct ChangesOptions {
+    /// Distinct keys.
+    #[arg(long, default_value = "10M", value_parser = count)]
+    pub keys: u64,
+    /// How many of them change between two checkpoints, like 1%. Several, separated by commas, are measured one after the other.
+    #[arg(long, default_value = "0.1%,1%,10%,100%", value_delimiter = ',', value_parser = percentage)]
+    pub changed: Vec<Percentage>,
+    /// Checkpoints for each, beside the first with all keys.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub checkpoints: u32,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub workers: u32,
+    /// Where checkpoints go, in a directory that is removed afterwards [default: the system's temporary directory].
+    #[arg(long)]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Print one JSON array instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A share, from above 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percentage(pub f64);
+
+/// One measured run, as its parent process asks for it, in JSON: a [`Run`](crate::run::Run), or a
+/// [`RestoreRun`](crate::restore::RestoreRun).
 #[derive(Args)]
 pub struct ChildRun {
     /// The run.
@@ -131,6 +195,15 @@ pub enum State {
     Plain,
 }
 
+/// Where the state is while the job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum Backend {
+    /// In memory.
+    Memory,
+    /// In memory up to a budget, and the rest in RocksDB: of a binary built with the feature `rocksdb`.
+    Rocksdb,
+}
+
 fn count(text: &str) -> Result<u64, String> {
     let digits = text.replace('_', "");
     let (number, unit) = match digits.char_indices().next_back() {
@@ -141,6 +214,12 @@ fn count(text: &str) -> Result<u64, String> {
     };
     let parsed = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     parsed.filter(|count| *count > 0).ok_or_else(|| "give a whole number above 0, like 50000, 50k or 10M".into())
+}
+
+fn percentage(text: &str) -> Result<Percentage, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    let share = number.map(|number| number / 100.0).filter(|share| *share > 0.0 && *share <= 1.0);
+    share.map(Percentage).ok_or_else(|| "give a percentage above 0% and up to 100%, like 0.1%".into())
 }
 
 fn interval(text: &str) -> Result<Interval, String> {
@@ -164,6 +243,14 @@ mod tests {
         assert_eq!(["7", "50k", "1_000M"].map(count), [Ok(7), Ok(50_000), Ok(1_000_000_000)]);
         for wrong in ["", "0", "M", "-1", "1m", "20000000000G"] {
             assert!(count(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn shares_are_percentages() {
+        assert_eq!(["0.1%", "100%"].map(percentage), [Ok(Percentage(0.001)), Ok(Percentage(1.0))]);
+        for wrong in ["", "1", "0%", "101%", "-1%", "NaN%"] {
+            assert!(percentage(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -1,24 +1,27 @@
 //! The subject: the count as a user of Highwater writes it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use highwater::prelude::*;
 use highwater::{CheckpointOutcome, JobStatus, StartFrom};
 
 use crate::Failure;
-use crate::cli::State;
+use crate::cli::{Backend, State};
 use crate::probe::Probe;
 use crate::row_source::RowSource;
 use crate::run::{Checkpoint, Run};
 use crate::sum_sink::SumSink;
 
+/// What is kept of a key.
 #[derive(KeyedState)]
-struct Counter {
+pub struct Counter {
     count: ValueState<u64>,
 }
 
+/// Counts the rows of a key.
 #[derive(Clone)]
-struct CountRows;
+pub struct CountRows;
 
 impl KeyedProcessFunction<u64, u64> for CountRows {
     type State = Counter;
@@ -48,7 +51,12 @@ pub struct Checkpoints {
 pub fn execute(run: &Run, probe: &Probe) -> Result<Checkpoints, Failure> {
     let env = environment(run.workers, run.interval.0);
     if let Some(dir) = &run.checkpoint_dir {
-        env.set_state_backend(FsStateBackend::new(dir.to_string_lossy()));
+        match run.backend {
+            Backend::Memory => {
+                env.set_state_backend(FsStateBackend::new(dir.to_string_lossy()));
+            }
+            Backend::Rocksdb => set_rocksdb(&env, run, dir)?,
+        }
     }
     let source = RowSource { rows: run.rows, keys: run.keys, probe: probe.clone() };
     let rows = env.from_source(source, WatermarkStrategy::no_watermarks(), "rows").key_by(|row: &u64| *row);
@@ -62,6 +70,20 @@ pub fn execute(run: &Run, probe: &Probe) -> Result<Checkpoints, Failure> {
     counts.sink_to(SumSink { probe: probe.clone() });
     env.execute("keyed-count")?;
     Ok(checkpoints(&env.status()))
+}
+
+#[cfg(feature = "rocksdb")]
+fn set_rocksdb(env: &StreamExecutionEnvironment, run: &Run, dir: &Path) -> Result<(), Failure> {
+    let checkpoints = dir.join("checkpoints");
+    let backend = highwater_rocksdb::RocksDBStateBackend::new(checkpoints.to_string_lossy());
+    let budget = usize::try_from(run.memory_budget)?;
+    env.set_state_backend(backend.with_memory_budget(budget).with_local_dir(dir.join("rocksdb")));
+    Ok(())
+}
+
+#[cfg(not(feature = "rocksdb"))]
+fn set_rocksdb(_: &StreamExecutionEnvironment, _: &Run, _: &Path) -> Result<(), Failure> {
+    Err("this binary is built without RocksDB: build it with --features rocksdb".into())
 }
 
 /// An environment for a run that is to be measured: a failure ends it, and nothing is restored.

@@ -2,12 +2,14 @@
 //!
 //! `keyed-count` counts rows per key in declared state and checks the result; with `--yardsticks` the same rows go through raw
 //! timely and through a plain loop, in turn with it. `latency` measures from the moment a row is due to its arrival at the sink. `state` measures the
-//! state table alone, beside a plain hash map.
+//! state table alone, beside a plain hash map. `restore` measures the way from a checkpoint back to a running job, beside a loop that
+//! reads the same files. `changes` measures the bytes of checkpoints by how much has changed.
 //! `docs/benchmarks.md` has the method and the figures.
 //!
 //! Every measured run is a process of its own, so that peaks of memory do not mix. A wrong result ends with exit code 1.
 #![allow(clippy::disallowed_methods, reason = "measures with the machine's clock and threads, and is never replayed")]
 
+mod changes;
 mod cli;
 mod job;
 mod latency;
@@ -15,6 +17,7 @@ mod plain_loop;
 mod probe;
 mod raw_timely;
 mod report;
+mod restore;
 mod round_robin;
 mod row_source;
 mod rows;
@@ -37,6 +40,9 @@ fn main() -> ExitCode {
         Benchmark::KeyedCount(options) => round_robin::keyed_count(&options),
         Benchmark::Latency(options) => latency::measure(&options),
         Benchmark::State(options) => state::measure(&options),
+        Benchmark::Changes(options) => changes::measure(&options),
+        Benchmark::Restore(options) => restore::measure(&options),
+        Benchmark::RestoreRun(options) => restore::child(&options),
         Benchmark::Run(options) => run::child(&options),
     };
     match result {

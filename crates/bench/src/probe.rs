@@ -16,6 +16,7 @@ pub struct Probe(Arc<Readings>);
 struct Readings {
     origin: Instant,
     first_ns: AtomicU64,
+    all_read_ns: AtomicU64,
     last_ns: AtomicU64,
     sums: Mutex<BTreeMap<u32, u64>>,
 }
@@ -23,8 +24,8 @@ struct Readings {
 impl Probe {
     pub fn new() -> Self {
         let first_ns = AtomicU64::new(u64::MAX);
-        let (last_ns, sums) = (AtomicU64::new(0), Mutex::default());
-        Probe(Arc::new(Readings { origin: Instant::now(), first_ns, last_ns, sums }))
+        let (all_read_ns, last_ns, sums) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::default());
+        Probe(Arc::new(Readings { origin: Instant::now(), first_ns, all_read_ns, last_ns, sums }))
     }
 
     fn now_ns(&self) -> u64 {
@@ -33,7 +34,9 @@ impl Probe {
 
     /// A source is about to emit its first row.
     pub fn begin(&self) {
-        self.0.first_ns.fetch_min(self.now_ns(), Ordering::Relaxed);
+        let now_ns = self.now_ns();
+        self.0.first_ns.fetch_min(now_ns, Ordering::Relaxed);
+        self.0.all_read_ns.fetch_max(now_ns, Ordering::Relaxed);
     }
 
     /// A sink has received a batch.
@@ -50,6 +53,11 @@ impl Probe {
     pub fn sum(&self) -> u64 {
         let sums = self.0.sums.lock().unwrap_or_else(PoisonError::into_inner);
         sums.values().fold(0, |sum, part| sum.wrapping_add(*part))
+    }
+
+    /// From the beginning to the moment in which the last source was asked for its first row.
+    pub fn until_all_read(&self) -> Duration {
+        Duration::from_nanos(self.0.all_read_ns.load(Ordering::Relaxed))
     }
 
     /// From the first row to the last.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::Failure;
-use crate::cli::{Interval, KeyedCount};
+use crate::cli::{Backend, Interval, KeyedCount};
 use crate::report::{Report, Variant};
 use crate::run::{Measurement, Run, Subject};
 
@@ -37,6 +37,8 @@ fn runs(options: &KeyedCount) -> Vec<Run> {
         workers: options.workers,
         state: options.state,
         interval,
+        backend: options.backend,
+        memory_budget: options.memory_budget,
         checkpoint_dir: None,
     };
     let mut runs: Vec<Run> =
@@ -48,7 +50,7 @@ fn runs(options: &KeyedCount) -> Vec<Run> {
 }
 
 fn measure(run: &Run, checkpoint_dir: Option<&Path>) -> Result<Measurement, Failure> {
-    if run.interval.0.is_none() {
+    if run.interval.0.is_none() && (run.backend == Backend::Memory || run.subject != Subject::Highwater) {
         return run.measure();
     }
     let parent = checkpoint_dir.map_or_else(std::env::temp_dir, Path::to_path_buf);

@@ -1,5 +1,7 @@
 //! Medians and percentiles of a handful of figures.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// The middle of some measurements, and how far they are apart.
@@ -18,6 +20,12 @@ impl Spread {
         let half = sorted.len() / 2;
         let median = if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 };
         Some(Spread { median, min, max })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} ({:.0}-{:.0})", self.median, self.min, self.max)
     }
 }
 
