@@ -5,6 +5,7 @@ mod broadcast;
 mod checkpoints;
 mod commits;
 mod ended_with_savepoint;
+mod every_state;
 mod evolution;
 mod failures;
 mod incremental;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use highwater::connectors::{CollectSink, CollectionSource, FileSink, FileSource, Generator};
 use highwater::prelude::*;
 use highwater::state::keyed::Min;
+use highwater_testing::HandSetClock;
 use highwater_testing::Random;
 use highwater_testing::harness::{Interruption, check, interrupted, run_to_the_end, sorted, uninterrupted};
 
-use crate::support::{HandSetClock, Numbers, Step, environment, returns, run};
+use crate::support::{Numbers, Step, environment, returns, run};
 
 /// Key and event time.
 type Event = (u64, i64);

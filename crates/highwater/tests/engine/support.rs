@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use highwater::connectors::CollectSink;
 use highwater::prelude::*;
 use highwater::source::{Source, SourceOutput, SourceReader, SourceStatus};
 use highwater::{Error, ErrorKind, JobResult, Result};
-use highwater_core::{Clock, SystemClock};
 
 /// No test takes longer, however slow the machine: one that does hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,23 +45,6 @@ pub fn at_once(attempts: u32) -> RestartStrategy {
 /// Runs what was built in `env`.
 pub fn run(env: &StreamExecutionEnvironment) -> Result<JobResult> {
     env.execute("engine-test")
-}
-
-/// A clock whose time of day is set by hand.
-#[derive(Debug, Default)]
-pub struct HandSetClock {
-    pub unix_ms: AtomicI64,
-    machine: SystemClock,
-}
-
-impl Clock for HandSetClock {
-    fn monotonic(&self) -> Duration {
-        self.machine.monotonic()
-    }
-
-    fn unix_ms(&self) -> i64 {
-        self.unix_ms.load(Ordering::SeqCst)
-    }
 }
 
 /// What a [`Numbers`] source does before it emits a number.

@@ -10,9 +10,10 @@ use highwater::prelude::*;
 use highwater::state::Schema;
 use highwater::state::data::{DecodeError, Width};
 use highwater::state::keyed::Max;
+use highwater_testing::HandSetClock;
 use highwater_testing::harness::{Interruption, check, interrupted};
 
-use crate::support::{HandSetClock, Numbers, Step, environment, returns, run};
+use crate::support::{Numbers, Step, environment, returns, run};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
