@@ -123,6 +123,7 @@ fn latest(
             None => read(storage, &layout.checkpoint(*id)),
         };
         let verdict = match found {
+            Ok(snapshot) if snapshot.metadata().job != *job => Err(of_another_job(&snapshot, job)),
             Ok(snapshot) => {
                 verified = Some(Restored::new(snapshot, *has_metadata));
                 Ok(())
@@ -164,6 +165,12 @@ fn latest(
             ))
         }
     }
+}
+
+/// Why a checkpoint that somebody has put into the job's folder is not the job's.
+fn of_another_job(snapshot: &Snapshot, job: &JobName) -> String {
+    let other = &snapshot.metadata().job;
+    format!("it is of job {other}, not of {job}: begin from it with --restore if it is meant")
 }
 
 /// Opens the checkpoint in folder `path`, which a user named, and looks whether it is whole.

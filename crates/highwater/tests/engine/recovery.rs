@@ -145,6 +145,24 @@ fn a_damaged_checkpoint_is_passed_over_and_an_older_one_used() {
 }
 
 #[test]
+fn a_checkpoint_of_another_job_is_not_taken_for_ones_own() {
+    returns(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let other = at(dir.path(), 1);
+        counting(&other, Numbers::new(100), &CollectSink::new(), fine);
+        other.execute("other-job").unwrap();
+        fs::rename(dir.path().join("other-job"), dir.path().join("engine-test")).unwrap();
+        let refused = count_to(dir.path(), 1, 200, &CollectSink::new());
+        assert_refused(refused, ErrorKind::Incompatible, &["it is of job other-job, not of engine-test", "--restore"]);
+
+        let (env, sink) = (at(dir.path(), 1), CollectSink::new());
+        env.start_from(StartFrom::Path(checkpoints(dir.path())[0].to_str().unwrap().to_owned()));
+        count_in(&env, 200, &sink).unwrap();
+        assert_exactly_once(&sink.committed(), 200);
+    });
+}
+
+#[test]
 fn a_job_whose_checkpoints_are_all_damaged_does_not_begin_anew() {
     returns(|| {
         let dir = tempfile::tempdir().unwrap();
