@@ -8,6 +8,7 @@ mod ended_with_savepoint;
 mod every_state;
 mod evolution;
 mod failures;
+mod fixtures;
 mod incremental;
 mod operator_state;
 mod operators;
