@@ -1,17 +1,23 @@
-//! A whole job with its checkpoints in HDFS and in S3: the `visitors` example, killed with SIGKILL while it works, started
-//! again, and in the end compared with a plain count.
+//! Whole jobs with their checkpoints and savepoints in HDFS and in S3.
 //!
-//! `cargo xtask test --only services` starts the servers and runs this. Fewer kills than in `visitors_kill`: what is new here
-//! is where checkpoints lie.
+//! Here the `visitors` example is killed with SIGKILL while it works, started again, and in the end compared with a plain count;
+//! fewer times than in `visitors_kill`, since what is new is where checkpoints lie. [`jobs`] has jobs of this process, and faults
+//! of the servers. `cargo xtask test --only services` starts the servers and runs this.
 #![allow(clippy::disallowed_methods, reason = "the test watches real processes in real time")]
 
 #[path = "visitors_kill/count.rs"]
 mod count;
 #[path = "visitors_kill/input.rs"]
 mod input;
+#[path = "services/jobs.rs"]
+mod jobs;
+#[path = "engine/support.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod support;
 
 use std::env;
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -29,14 +35,49 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 #[test]
 fn killed_with_checkpoints_in_hdfs_it_counts_every_request_once() {
-    let folder = format!("visitors-{}", std::process::id());
-    killed_job(&format!("{}/{folder}?user=highwater&lease=6s", variable("HIGHWATER_TEST_HDFS")));
+    killed_job(&hdfs("visitors").dir(""));
 }
 
 #[test]
 fn killed_with_checkpoints_in_s3_it_counts_every_request_once() {
-    let (server, prefix) = (variable("HIGHWATER_TEST_S3"), format!("visitors-{}", std::process::id()));
-    killed_job(&format!("s3://highwater/{prefix}?endpoint={server}&allow_http=true&lease=6s"));
+    killed_job(&s3("visitors").dir(""));
+}
+
+/// A folder on a server that no other run of the tests uses.
+struct Place {
+    server: SocketAddr,
+    /// What stands around the server and the rest of the path in a URI.
+    uri: fn(&SocketAddr, &str) -> String,
+    folder: String,
+}
+
+fn hdfs(test: &str) -> Place {
+    let server = variable("HIGHWATER_TEST_HDFS");
+    let uri = |server: &SocketAddr, path: &str| format!("hdfs://{server}/{path}?user=highwater");
+    Place { server: address(&server), uri, folder: format!("{test}-{}", std::process::id()) }
+}
+
+fn s3(test: &str) -> Place {
+    let server = variable("HIGHWATER_TEST_S3");
+    let uri =
+        |server: &SocketAddr, path: &str| format!("s3://highwater/{path}?endpoint=http://{server}&allow_http=true");
+    Place { server: address(&server), uri, folder: format!("{test}-{}", std::process::id()) }
+}
+
+fn address(uri: &str) -> SocketAddr {
+    uri.rsplit('/').next().and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{uri:?} has no address"))
+}
+
+impl Place {
+    /// The URI of a directory in it, with a lease that runs out while a test waits for it.
+    fn dir(&self, below: &str) -> String {
+        self.dir_at(&self.server, below, "lease=6s")
+    }
+
+    /// The same through another address.
+    fn dir_at(&self, server: &SocketAddr, below: &str, options: &str) -> String {
+        format!("{}&{options}", (self.uri)(server, &format!("{}{below}", self.folder)))
+    }
 }
 
 fn variable(name: &str) -> String {

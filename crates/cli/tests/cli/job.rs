@@ -57,11 +57,17 @@ pub struct Ran {
 /// Runs the job over the numbers below each bound, one run after the other: each ends with a checkpoint.
 pub fn ran(bounds: &[u64]) -> Ran {
     let ran = Ran { dir: tempfile::Builder::new().prefix("checkpoints-").tempdir().unwrap() };
+    run_at(ran.dir(), bounds);
+    ran
+}
+
+/// The same, with the checkpoints in the checkpoint directory `uri`.
+pub fn run_at(uri: &str, bounds: &[u64]) {
     for bound in bounds {
         let env = StreamExecutionEnvironment::new();
         env.stop_on_signals(false).set_parallelism(1).set_max_parallelism(8);
         env.set_restart_strategy(RestartStrategy::None);
-        env.set_state_backend(FsStateBackend::new(ran.dir())).configure_checkpoints(|config| config.retained = 10);
+        env.set_state_backend(FsStateBackend::new(uri)).configure_checkpoints(|config| config.retained = 10);
         env.from_collection(0..*bound)
             .uid("numbers")
             .key_by(|number: &u64| format!("key {}", number % KEYS))
@@ -71,7 +77,6 @@ pub fn ran(bounds: &[u64]) -> Ran {
             .uid("sink");
         env.execute("counting").unwrap();
     }
-    ran
 }
 
 impl Ran {

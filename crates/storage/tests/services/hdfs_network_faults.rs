@@ -1,28 +1,19 @@
 //! What goes wrong between a client and the NameNode. Calls are known by their method's name, which is in each.
 
-use std::sync::Arc;
+use highwater_storage::{Outcome, What};
+use highwater_testing::{Fault, Proxy};
 
-use highwater_storage::{CheckpointStorage, Outcome, What};
-
-use crate::proxy::{Fault, Proxy};
-use crate::support::{SHORT, USUAL, fails, fresh, hdfs, hdfs_at, in_time, open, refused, write};
+use crate::support::{
+    RENAME, SHORT, USUAL, behind_a_proxy, fails, fresh, hdfs, hdfs_at, hdfs_server, in_time, refused, write,
+};
 
 const ALWAYS: u32 = u32::MAX;
-const RENAME: &[&str] = &["rename2"];
-
-/// A storage behind a proxy, and the same without.
-fn behind_a_proxy(limits: &str) -> (Proxy, Arc<dyn CheckpointStorage>, Arc<dyn CheckpointStorage>) {
-    let (proxy, folder) = (Proxy::new(hdfs()), fresh());
-    let storage = open(&hdfs_at(proxy.address(), &folder, limits));
-    storage.create_dir("job").unwrap();
-    (proxy, storage, open(&hdfs_at(hdfs(), &folder, USUAL)))
-}
 
 #[test]
 fn a_publish_whose_answer_was_lost_is_found_out() {
     for request in [&["create"][..], &["addBlock"], &["fsync"], &["complete"], RENAME] {
         for fault in [Fault::AnswerLost, Fault::AnswerCut, Fault::RequestCut] {
-            let (proxy, storage, direct) = behind_a_proxy(USUAL);
+            let (proxy, storage, direct) = behind_a_proxy(&hdfs_server(), USUAL);
             proxy.fault(request, fault, 1);
             in_time(|| storage.publish("job/_metadata", b"published"))
                 .unwrap_or_else(|error| panic!("{request:?} {fault:?}: {error:?}"));
@@ -35,18 +26,10 @@ fn a_publish_whose_answer_was_lost_is_found_out() {
 }
 
 #[test]
-fn another_publish_is_not_taken_for_ones_own() {
-    let (proxy, storage, direct) = behind_a_proxy(USUAL);
-    let other = Arc::clone(&direct);
-    proxy.fault_and(RENAME, Fault::RequestCut, 1, move || other.publish("job/_metadata", b"same").unwrap());
-    fails(|| storage.publish("job/_metadata", b"same"), What::AlreadyExists, Outcome::DidNotHappen);
-}
-
-#[test]
 fn a_publish_is_in_doubt_only_if_its_rename_is() {
     for (request, outcome) in [(&["complete"][..], Outcome::DidNotHappen), (RENAME, Outcome::MayHaveHappened)] {
         for fault in [Fault::AnswerLost, Fault::RequestCut, Fault::Silence] {
-            let (proxy, storage, direct) = behind_a_proxy(SHORT);
+            let (proxy, storage, direct) = behind_a_proxy(&hdfs_server(), SHORT);
             // From this request on nothing is answered any more, so that nobody can look either.
             proxy.fault_and(request, fault, 1, proxy.deafen());
             let error = fails(|| storage.publish("job/_metadata", b"x"), What::Other, outcome);
@@ -58,44 +41,9 @@ fn a_publish_is_in_doubt_only_if_its_rename_is() {
 }
 
 #[test]
-fn a_name_node_that_goes_away_and_comes_back_costs_time_only() {
-    let (proxy, storage, _) = behind_a_proxy(SHORT);
-    storage.publish("job/file", b"content").unwrap();
-    proxy.go_down();
-    let error = fails(|| storage.read("job/file"), What::Other, Outcome::DidNotHappen);
-    assert!(error.to_string().contains("tried "), "{error}");
-    fails(|| storage.list("job"), What::Other, Outcome::DidNotHappen);
-    proxy.heal();
-    assert_eq!(storage.read("job/file").unwrap(), b"content");
-}
-
-#[test]
-fn reading_survives_lost_and_cut_answers() {
-    let (proxy, storage, direct) = behind_a_proxy(USUAL);
-    let content = vec![7; 300_000];
-    direct.publish("job/file", &content).unwrap();
-    for fault in [Fault::AnswerLost, Fault::AnswerCut, Fault::RequestCut, Fault::Garbage, Fault::Silence] {
-        proxy.fault(&["getBlockLocations"], fault, 1);
-        assert!(in_time(|| storage.read("job/file")).unwrap() == content, "{fault:?}");
-        assert_eq!(proxy.faults_left(), 0, "{fault:?} happened");
-    }
-}
-
-#[test]
-fn reading_ends_when_there_are_no_answers() {
-    let (proxy, storage, direct) = behind_a_proxy(SHORT);
-    direct.publish("job/file", b"content").unwrap();
-    for fault in [Fault::AnswerLost, Fault::AnswerCut, Fault::RequestCut, Fault::Garbage, Fault::Silence] {
-        proxy.fault(&["getBlockLocations"], fault, ALWAYS);
-        fails(|| storage.read("job/file"), What::Other, Outcome::DidNotHappen);
-        proxy.heal();
-    }
-}
-
-#[test]
 fn a_data_file_is_whole_or_not_there_whatever_is_lost() {
     for request in [&["create"][..], &["addBlock"], &["complete"], RENAME] {
-        let (proxy, storage, direct) = behind_a_proxy(USUAL);
+        let (proxy, storage, direct) = behind_a_proxy(&hdfs_server(), USUAL);
         proxy.fault(request, Fault::AnswerLost, 1);
         let written = in_time(|| write(&*storage, "job/data-0", &[3; 3_000_000]));
         assert_eq!(proxy.faults_left(), 0, "{request:?} happened");

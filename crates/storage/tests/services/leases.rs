@@ -3,19 +3,14 @@
 use std::time::{Duration, Instant};
 
 use highwater_storage::{Outcome, What};
+use highwater_testing::Proxy;
 
-use crate::proxy::Proxy;
-use crate::support::{USUAL, fails, fresh, hdfs, hdfs_at, in_time, open, s3, s3_at};
-
-/// The two servers, and how a URI of each is made.
-fn servers() -> [(std::net::SocketAddr, fn(std::net::SocketAddr, &str, &str) -> String); 2] {
-    [(hdfs(), hdfs_at), (s3(), s3_at)]
-}
+use crate::support::{Server, USUAL, fails, fresh, hdfs_server, in_time, open, s3_server};
 
 #[test]
 fn a_second_run_is_kept_out_until_the_first_has_gone() {
-    for (server, uri) in servers() {
-        let uri = uri(server, &fresh(), USUAL);
+    for Server { address, uri, .. } in [hdfs_server(), s3_server()] {
+        let uri = uri(address, &fresh(), USUAL);
         let (first, second) = (open(&uri), open(&uri));
         let lock = first.lock("job").unwrap();
         let error = fails(|| second.lock("job"), What::Locked, Outcome::DidNotHappen);
@@ -36,9 +31,9 @@ fn a_second_run_is_kept_out_until_the_first_has_gone() {
 
 #[test]
 fn a_run_that_lost_its_connection_is_replaced_and_changes_nothing_any_more() {
-    for (server, uri) in servers() {
-        let (proxy, folder) = (Proxy::new(server), fresh());
-        let (first, second) = (open(&uri(proxy.address(), &folder, USUAL)), open(&uri(server, &folder, USUAL)));
+    for Server { address, uri, .. } in [hdfs_server(), s3_server()] {
+        let (proxy, folder) = (Proxy::new(address), fresh());
+        let (first, second) = (open(&uri(proxy.address(), &folder, USUAL)), open(&uri(address, &folder, USUAL)));
         let _lock = first.lock("job").unwrap();
         first.create_dir("job/chk-1").unwrap();
         proxy.go_down();
@@ -54,8 +49,8 @@ fn a_run_that_lost_its_connection_is_replaced_and_changes_nothing_any_more() {
 
 #[test]
 fn of_many_who_ask_at_once_one_is_given_it() {
-    for (server, uri) in servers() {
-        let uri = uri(server, &fresh(), USUAL);
+    for Server { address, uri, .. } in [hdfs_server(), s3_server()] {
+        let uri = uri(address, &fresh(), USUAL);
         let storages: Vec<_> = (0..4).map(|_| open(&uri)).collect();
         for _ in 0..3 {
             let locks: Vec<_> = std::thread::scope(|scope| {

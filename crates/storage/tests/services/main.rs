@@ -10,6 +10,6 @@ mod conforming;
 mod hdfs_cluster_faults;
 mod hdfs_network_faults;
 mod leases;
-mod proxy;
+mod network_faults;
 mod s3_faults;
 mod support;

@@ -1,28 +1,18 @@
 //! What goes wrong between a client and S3.
 
-use std::sync::Arc;
+use highwater_storage::{Outcome, What};
+use highwater_testing::{Fault, Proxy};
 
-use highwater_storage::{CheckpointStorage, Outcome, What};
-
-use crate::proxy::{Fault, Proxy};
-use crate::support::{SHORT, USUAL, fails, fresh, in_time, open, refused, s3, s3_at, write};
+use crate::support::{
+    CREATE, SHORT, USUAL, behind_a_proxy, fails, fresh, in_time, refused, s3, s3_at, s3_server, write,
+};
 
 const ALWAYS: u32 = u32::MAX;
-/// What a put has in it that may create and not overwrite.
-const CREATE: &[&str] = &["PUT /", "if-none-match", "_metadata"];
-
-/// A storage behind a proxy, and the same without.
-fn behind_a_proxy(limits: &str) -> (Proxy, Arc<dyn CheckpointStorage>, Arc<dyn CheckpointStorage>) {
-    let (proxy, prefix) = (Proxy::new(s3()), fresh());
-    let storage = open(&s3_at(proxy.address(), &prefix, limits));
-    storage.create_dir("job").unwrap();
-    (proxy, storage, open(&s3_at(s3(), &prefix, USUAL)))
-}
 
 #[test]
 fn a_publish_whose_answer_was_lost_is_found_out() {
     for fault in [Fault::AnswerLost, Fault::AnswerCut, Fault::RequestCut] {
-        let (proxy, storage, direct) = behind_a_proxy(USUAL);
+        let (proxy, storage, direct) = behind_a_proxy(&s3_server(), USUAL);
         proxy.fault(CREATE, fault, 1);
         in_time(|| storage.publish("job/_metadata", b"published"))
             .unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
@@ -32,56 +22,13 @@ fn a_publish_whose_answer_was_lost_is_found_out() {
 }
 
 #[test]
-fn another_publish_is_not_taken_for_ones_own() {
-    let (proxy, storage, direct) = behind_a_proxy(USUAL);
-    let other = Arc::clone(&direct);
-    proxy.fault_and(CREATE, Fault::RequestCut, 1, move || other.publish("job/_metadata", b"same").unwrap());
-    fails(|| storage.publish("job/_metadata", b"same"), What::AlreadyExists, Outcome::DidNotHappen);
-}
-
-#[test]
 fn a_publish_without_any_answer_is_in_doubt() {
     for (fault, happened) in [(Fault::AnswerLost, true), (Fault::RequestCut, false), (Fault::Silence, false)] {
-        let (proxy, storage, direct) = behind_a_proxy(SHORT);
+        let (proxy, storage, direct) = behind_a_proxy(&s3_server(), SHORT);
         proxy.fault(CREATE, fault, ALWAYS);
         let error = fails(|| storage.publish("job/_metadata", b"x"), What::Other, Outcome::MayHaveHappened);
         assert!(error.to_string().contains("/job/_metadata: tried "), "{error}");
         assert_eq!(direct.read("job/_metadata").is_ok(), happened, "{fault:?}");
-    }
-}
-
-#[test]
-fn a_server_that_goes_away_and_comes_back_costs_time_only() {
-    let (proxy, storage, _) = behind_a_proxy(SHORT);
-    storage.publish("job/file", b"content").unwrap();
-    proxy.go_down();
-    let error = fails(|| storage.read("job/file"), What::Other, Outcome::DidNotHappen);
-    assert!(error.to_string().contains("see that the endpoint and the network are well"), "{error}");
-    fails(|| storage.list("job"), What::Other, Outcome::DidNotHappen);
-    proxy.heal();
-    assert_eq!(storage.read("job/file").unwrap(), b"content");
-}
-
-#[test]
-fn reading_survives_lost_and_cut_answers() {
-    let (proxy, storage, direct) = behind_a_proxy(USUAL);
-    let content = vec![7; 300_000];
-    direct.publish("job/file", &content).unwrap();
-    for fault in [Fault::AnswerLost, Fault::AnswerCut, Fault::RequestCut, Fault::Garbage, Fault::Silence] {
-        proxy.fault(&["GET /"], fault, 1);
-        assert!(in_time(|| storage.read("job/file")).unwrap() == content, "{fault:?}");
-        assert_eq!(proxy.faults_left(), 0, "{fault:?} happened");
-    }
-}
-
-#[test]
-fn reading_ends_when_there_are_no_answers() {
-    let (proxy, storage, direct) = behind_a_proxy(SHORT);
-    direct.publish("job/file", b"content").unwrap();
-    for fault in [Fault::AnswerLost, Fault::AnswerCut, Fault::RequestCut, Fault::Garbage, Fault::Silence] {
-        proxy.fault(&["GET /"], fault, ALWAYS);
-        fails(|| storage.read("job/file"), What::Other, Outcome::DidNotHappen);
-        proxy.heal();
     }
 }
 
@@ -98,7 +45,7 @@ fn an_upload_survives_lost_answers() {
     let large = vec![5; 20_000_000];
     for request in [&["POST /", "uploads"][..], &["PUT /", "partNumber=1"], &["POST /", "uploadId="]] {
         for fault in [Fault::AnswerLost, Fault::RequestCut] {
-            let (proxy, storage, direct) = behind_a_proxy(USUAL);
+            let (proxy, storage, direct) = behind_a_proxy(&s3_server(), USUAL);
             proxy.fault(request, fault, 1);
             in_time(|| write(&*storage, "job/data-0", &large))
                 .unwrap_or_else(|error| panic!("{request:?} {fault:?}: {error:?}"));
@@ -110,7 +57,7 @@ fn an_upload_survives_lost_answers() {
 
 #[test]
 fn an_upload_that_fails_shows_nothing() {
-    let (proxy, storage, direct) = behind_a_proxy(SHORT);
+    let (proxy, storage, direct) = behind_a_proxy(&s3_server(), SHORT);
     proxy.fault(&["PUT /", "partNumber=1"], Fault::AnswerLost, ALWAYS);
     let mut writer = storage.create("job/data-0").unwrap();
     in_time(|| writer.append(&vec![5; 20_000_000])).expect_err("the part has no answer");
@@ -121,7 +68,7 @@ fn an_upload_that_fails_shows_nothing() {
 
 #[test]
 fn removing_is_done_again_until_it_is_answered() {
-    let (proxy, storage, direct) = behind_a_proxy(USUAL);
+    let (proxy, storage, direct) = behind_a_proxy(&s3_server(), USUAL);
     storage.create_dir("job/chk-1").unwrap();
     storage.publish("job/chk-1/_metadata", b"x").unwrap();
     proxy.fault(&["DELETE /"], Fault::AnswerLost, 1);

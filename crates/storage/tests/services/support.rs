@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use highwater_storage::{CheckpointStorage, Error, Outcome, Result, What, open_uri};
+use highwater_testing::Proxy;
 
 /// For what must fail by its limit.
 pub const SHORT: &str = "timeout=4s";
@@ -34,6 +35,41 @@ pub fn s3() -> SocketAddr {
 fn address(uri: &str, scheme: &str) -> SocketAddr {
     let address = uri.strip_prefix(scheme).and_then(|address| address.parse().ok());
     address.unwrap_or_else(|| panic!("{uri:?} is not {scheme} and an address"))
+}
+
+/// One of the servers, for tests that are the same for both.
+pub struct Server {
+    pub address: SocketAddr,
+    /// A URI below a server at this address, with a folder and options.
+    pub uri: fn(SocketAddr, &str, &str) -> String,
+    /// What is in the request with which a file that is published comes to be there.
+    pub publishes: &'static [&'static str],
+    /// What is in the request with which reading begins.
+    pub reads: &'static [&'static str],
+}
+
+/// The call that gives a file its name.
+pub const RENAME: &[&str] = &["rename2"];
+/// What a put has in it that may create and not overwrite.
+pub const CREATE: &[&str] = &["PUT /", "if-none-match", "_metadata"];
+
+pub fn hdfs_server() -> Server {
+    Server { address: hdfs(), uri: hdfs_at, publishes: RENAME, reads: &["getBlockLocations"] }
+}
+
+pub fn s3_server() -> Server {
+    Server { address: s3(), uri: s3_at, publishes: CREATE, reads: &["GET /"] }
+}
+
+/// A storage behind a proxy, and the same without.
+pub fn behind_a_proxy(
+    server: &Server,
+    limits: &str,
+) -> (Proxy, Arc<dyn CheckpointStorage>, Arc<dyn CheckpointStorage>) {
+    let (proxy, folder) = (Proxy::new(server.address), fresh());
+    let storage = open(&(server.uri)(proxy.address(), &folder, limits));
+    storage.create_dir("job").unwrap();
+    (proxy, storage, open(&(server.uri)(server.address, &folder, USUAL)))
 }
 
 /// A folder that no other test uses, in the HDFS whose NameNode is at `address`.

@@ -45,6 +45,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// A proxy in front of `server`, which lets everything pass.
+    ///
+    /// # Panics
+    /// If there is no free port.
     pub fn new(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -60,6 +64,7 @@ impl Proxy {
         Proxy { address, network }
     }
 
+    /// Where clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
