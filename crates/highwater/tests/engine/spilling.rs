@@ -22,9 +22,10 @@ use crate::support::{Numbers, Step, at_once, environment, returns, run};
 const BUDGET: usize = 32 << 10;
 
 /// A backend that keeps little in memory, and the rest in stores that need no engine.
-struct Backend {
-    storage: Arc<dyn CheckpointStorage>,
-    stores: MemoryRowStores,
+pub struct Backend {
+    pub storage: Arc<dyn CheckpointStorage>,
+    pub stores: MemoryRowStores,
+    pub budget_bytes: usize,
 }
 
 impl StateBackend for Backend {
@@ -33,7 +34,7 @@ impl StateBackend for Backend {
     }
 
     fn spilling(&self, _workers: usize) -> Result<Option<Spilling>> {
-        Ok(Some(Spilling { stores: Arc::new(self.stores.clone()), budget_bytes: BUDGET }))
+        Ok(Some(Spilling { stores: Arc::new(self.stores.clone()), budget_bytes: self.budget_bytes }))
     }
 }
 
@@ -43,7 +44,7 @@ pub fn on(
     workers: usize,
 ) -> StreamExecutionEnvironment {
     let env = environment(workers);
-    let backend = Backend { storage: Arc::clone(storage), stores: stores.clone() };
+    let backend = Backend { storage: Arc::clone(storage), stores: stores.clone(), budget_bytes: BUDGET };
     env.set_state_backend(backend).enable_checkpointing(Duration::from_millis(1));
     env.configure_checkpoints(|config| config.tolerable_failures = 3);
     env.set_restart_strategy(at_once(3));
@@ -52,7 +53,12 @@ pub fn on(
 
 /// How many stores the newest checkpoint refers to.
 pub fn stores_in(storage: &Arc<dyn CheckpointStorage>) -> usize {
-    let name = JobName::parse("engine-test").unwrap();
+    stores_of("engine-test", storage)
+}
+
+/// The same for a job of this name.
+pub fn stores_of(job: &str, storage: &Arc<dyn CheckpointStorage>) -> usize {
+    let name = JobName::parse(job).unwrap();
     let store = JobStore::open(Arc::clone(storage), name.clone()).unwrap();
     let checkpoints = store.checkpoints().unwrap();
     let newest = checkpoints.iter().filter(|checkpoint| checkpoint.has_metadata).map(|checkpoint| checkpoint.id).max();
