@@ -13,6 +13,7 @@ mod progress;
 mod resume;
 mod state;
 mod states;
+mod stores;
 mod table;
 mod text;
 mod upgrade;

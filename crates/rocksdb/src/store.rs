@@ -133,7 +133,7 @@ impl RowStore for RocksDBRowStore {
 
     /// Writes what is in memory to files, and links all files into a folder.
     fn snapshot(&self) -> Result<LocalSnapshot> {
-        let folder = self.process.next_folder("snapshot");
+        let folder = self.process.working_dir.next_folder("snapshot");
         let checkpoint = Checkpoint::new(self.db()).map_err(|error| self.error("snapshot", error))?;
         let mut snapshot = LocalSnapshot { kind: KIND, folder, files: Vec::new() };
         checkpoint.create_checkpoint(&snapshot.folder).map_err(|error| self.error("snapshot", error))?;
@@ -144,7 +144,8 @@ impl RowStore for RocksDBRowStore {
     }
 
     fn view(&self) -> Result<Box<dyn StoredRows>> {
-        Ok(Box::new(View::open(&self.process.shared.options(), self.snapshot()?)?))
+        let (options, working_dir) = (self.process.shared.options(), &self.process.working_dir);
+        Ok(Box::new(View::open(&options, self.snapshot()?, working_dir)?))
     }
 
     fn usage(&self) -> StoreUsage {

@@ -2,18 +2,22 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use highwater_core::{Error, ErrorKind, KeyGroup, Result};
 use highwater_state::spill::{LocalSnapshot, RowVisit, StoredRows};
 use rocksdb::{DB, Options};
 
 use crate::options::scan_options;
+use crate::working_dir::WorkingDir;
 
 /// The files of a snapshot as a RocksDB that is only read; they are removed when this is dropped.
 pub(crate) struct View {
     // First, so that it is closed before its files are removed.
     db: DB,
     files: LocalSnapshot,
+    /// What the folder of the files is in.
+    _working_dir: Arc<WorkingDir>,
 }
 
 impl fmt::Debug for View {
@@ -24,9 +28,10 @@ impl fmt::Debug for View {
 
 impl View {
     /// Opens the files of a snapshot.
-    pub fn open(options: &Options, files: LocalSnapshot) -> Result<Self> {
+    pub fn open(options: &Options, files: LocalSnapshot, working_dir: &Arc<WorkingDir>) -> Result<Self> {
         let db = DB::open_for_read_only(options, &files.folder, false);
-        Ok(View { db: db.map_err(|error| failed("open", &files.folder, error))?, files })
+        let db = db.map_err(|error| failed("open", &files.folder, error))?;
+        Ok(View { db, files, _working_dir: Arc::clone(working_dir) })
     }
 }
 

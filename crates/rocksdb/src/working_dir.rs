@@ -9,6 +9,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater_core::{Error, Result};
 
@@ -19,6 +20,7 @@ const PREFIX: &str = "process-";
 #[derive(Debug)]
 pub(crate) struct WorkingDir {
     path: PathBuf,
+    folders: AtomicU64,
     /// Closing the file frees the lock.
     _lock: File,
 }
@@ -44,11 +46,13 @@ impl WorkingDir {
         fs::create_dir(&path)?;
         let lock = open_lock(&path)?;
         lock.lock()?;
-        Ok(WorkingDir { path, _lock: lock })
+        Ok(WorkingDir { path, folders: AtomicU64::new(0), _lock: lock })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The path of a folder in it that nobody else gets; the folder is not made.
+    pub fn next_folder(&self, kind: &str) -> PathBuf {
+        let number = self.folders.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!("{kind}-{number}"))
     }
 }
 
@@ -96,14 +100,14 @@ mod tests {
         let parent = parent.path().join("deep/below");
         let first = WorkingDir::create(&parent).unwrap();
         let second = WorkingDir::create(&parent).unwrap();
-        assert_ne!(first.path(), second.path());
-        fs::write(first.path().join("file"), "x").unwrap();
+        assert_ne!(first.path, second.path);
+        fs::write(first.path.join("file"), "x").unwrap();
         fs::write(parent.join("not-ours"), "x").unwrap();
         let abandoned = parent.join("process-1-0");
         fs::create_dir_all(abandoned.join("store")).unwrap();
         drop(second);
         let third = WorkingDir::create(&parent).unwrap();
-        assert!(!abandoned.exists() && first.path().join("file").exists());
+        assert!(!abandoned.exists() && first.path.join("file").exists());
         drop((first, third));
         let left: Vec<_> = fs::read_dir(&parent).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "{left:?}");

@@ -3,9 +3,6 @@
 //! A subtask that had the same key groups before opens the files of its store. Else, or if the program's types have changed, the rows
 //! of its key groups are copied from the stores of those that had them into a store of its own.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use highwater_checkpoint::metadata::StoreSnapshot;
@@ -76,20 +73,9 @@ fn open(
         return Err(of_another_backend(task, store, &format!("keeps such rows in a store of kind {kind}")));
     }
     spilling.stores.restore(&name(task), &mut |folder| {
-        for (local, stored) in &store.files {
-            *bytes += fetch(restored, stored, &folder.join(local))?;
-        }
+        *bytes += restored.snapshot().fetch_store(store, folder)?;
         Ok(())
     })
-}
-
-/// Copies a file of the checkpoint to `path`.
-fn fetch(restored: &Restored, stored: &str, path: &Path) -> Result<u64> {
-    let failed = |error: std::io::Error| {
-        Error::new(ErrorKind::Storage, format!("cannot write {}", path.display())).with_source(error)
-    };
-    let mut file = File::create_new(path).map_err(failed)?;
-    restored.snapshot().read_file(stored, |piece| file.write_all(piece).map_err(failed))
 }
 
 /// Adds a row to a batch as the program encodes it. `entry` is for its memory.

@@ -6,11 +6,10 @@ use std::collections::btree_map::Entry;
 use highwater_checkpoint::block::{BLOCK, Section, sections};
 use highwater_checkpoint::metadata::{Block, Location, OperatorSnapshot};
 use highwater_checkpoint::rescale::{KeyedShare, assign_keyed};
-use highwater_core::{
-    CheckpointId, Error, ErrorKind, KeyGroup, MaxParallelism, Parallelism, Result, SubtaskIndex, frame,
-};
+use highwater_core::{CheckpointId, Error, KeyGroup, MaxParallelism, Parallelism, Result, SubtaskIndex, frame};
 
 use crate::Snapshot;
+use crate::stores::Stores;
 
 /// Blocks with sections of several key groups are kept for the next ones, up to about this many bytes.
 const KEPT_BYTES: usize = 64 << 20;
@@ -24,6 +23,7 @@ pub struct KeyedReader<'a> {
     snapshot: &'a Snapshot,
     max: MaxParallelism,
     share: KeyedShare<'a>,
+    stores: Stores<'a>,
     kept: BTreeMap<Position, Vec<u8>>,
     kept_bytes: usize,
 }
@@ -32,24 +32,15 @@ impl<'a> KeyedReader<'a> {
     /// Of the keyed state that is called `name`: `state` or `timers`; `None` if the operator has none.
     ///
     /// # Errors
-    /// [`ErrorKind::Incompatible`] if part of it is in a store, which only the job can read.
+    /// [`ErrorKind::Incompatible`](highwater_core::ErrorKind::Incompatible) if part of it is in a store, and the snapshot has
+    /// nothing that [reads](Snapshot::with_stores) it.
     pub fn open(snapshot: &'a Snapshot, operator: &'a OperatorSnapshot, name: &str) -> Result<Option<Self>> {
         let Some(one) = Parallelism::new(1) else { return Err(Error::internal("one is no parallelism")) };
         let max = operator.max_parallelism;
         let shares = assign_keyed(operator, SubtaskIndex(0), one, max)?;
         let Some(share) = shares.into_iter().find(|share| share.name == name) else { return Ok(None) };
-        if let Some((_, store)) = share.stores.first() {
-            return Err(Error::new(
-                ErrorKind::Incompatible,
-                format!(
-                    "{}: rows of operator {} lie in a store of kind {}, which only the job can read",
-                    snapshot.path(),
-                    operator.uid,
-                    store.kind
-                ),
-            ));
-        }
-        Ok(Some(KeyedReader { snapshot, max, share, kept: BTreeMap::new(), kept_bytes: 0 }))
+        let stores = Stores::new(snapshot, operator, &share.stores)?;
+        Ok(Some(KeyedReader { snapshot, max, share, stores, kept: BTreeMap::new(), kept_bytes: 0 }))
     }
 
     /// The stored schema of keys and states, as JSON.
@@ -62,9 +53,19 @@ impl<'a> KeyedReader<'a> {
         self.max
     }
 
-    /// Whether `other` reads a key group from the very same blocks: then it holds the same there.
+    /// Whether `other` reads a key group from the very same blocks and stores: then it holds the same there.
     pub fn is_same_at(&self, group: KeyGroup, other: &KeyedReader<'_>) -> bool {
-        self.max == other.max && self.sources(group) == other.sources(group)
+        self.max == other.max
+            && self.sources(group) == other.sources(group)
+            && self.stores.places(group) == other.stores.places(group)
+    }
+
+    /// Passes on the keys and rows of `group` that are in stores; those of the [sections](Self::sections) go before them.
+    ///
+    /// # Errors
+    /// If a store cannot be fetched, verified or opened; those of `each`.
+    pub fn stored(&mut self, group: KeyGroup, each: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        self.stores.rows(group, each)
     }
 
     /// Passes on the sections that count for `group`, in the order in which they have to be applied. Only blocks that may hold it

@@ -14,6 +14,7 @@ mod read;
 mod read_ahead;
 mod rows;
 mod savepoint;
+mod stores;
 mod verify;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use highwater_checkpoint::Metadata;
 use highwater_checkpoint::metadata::{FileDigest, OperatorSnapshot};
 use highwater_core::{Error, ErrorKind, Result};
+use highwater_state::spill::StoreReader;
 use highwater_storage::CheckpointStorage;
 use highwater_storage::layout::{self, METADATA};
 
@@ -48,6 +50,8 @@ pub struct Snapshot {
     storage: Arc<dyn CheckpointStorage>,
     /// Its folder in the storage.
     folder: String,
+    /// What opens the stores below its keyed states.
+    stores: Option<Arc<dyn StoreReader>>,
 }
 
 impl Snapshot {
@@ -62,7 +66,13 @@ impl Snapshot {
     fn decode(bytes: &[u8], storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<Snapshot> {
         let metadata = Metadata::decode(bytes, &format!("{}/{folder}/{METADATA}", storage.uri()))?;
         let metadata_bytes = bytes.len() as u64;
-        Ok(Snapshot { metadata, metadata_bytes, storage: Arc::clone(storage), folder: folder.to_string() })
+        Ok(Snapshot {
+            metadata,
+            metadata_bytes,
+            storage: Arc::clone(storage),
+            folder: folder.to_string(),
+            stores: None,
+        })
     }
 
     /// Opens what a user names: the folder of a snapshot, or its `_metadata`; of a checkpoint's folder that names a savepoint, that.
@@ -73,6 +83,13 @@ impl Snapshot {
         let place = Place::parse(path);
         let (around, folder) = place.split().ok_or_else(|| Error::settings(format!("{path} is in no folder")))?;
         Snapshot::follow(&around.open()?, folder)
+    }
+
+    /// Has rows that lie in stores read by `reader`.
+    #[must_use]
+    pub fn with_stores(mut self, reader: Arc<dyn StoreReader>) -> Self {
+        self.stores = Some(reader);
+        self
     }
 
     /// What it consists of.

@@ -1,7 +1,11 @@
 //! Replaying the lineage of a keyed state.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
 use highwater_checkpoint::block::{self, BLOCK, Section};
-use highwater_checkpoint::metadata::{Block, Location};
+use highwater_checkpoint::metadata::{Block, Location, StoreSnapshot};
 use highwater_checkpoint::rescale::KeyedShare;
 use highwater_core::frame;
 use highwater_core::{CheckpointId, Error, ErrorKind, Result};
@@ -140,6 +144,27 @@ impl Snapshot {
             }
             _ => error.into(),
         })
+    }
+
+    /// Copies the files of a store to `folder`, under the names they have there; how many bytes they have.
+    ///
+    /// # Errors
+    /// If one cannot be read or does not verify, or its copy cannot be written.
+    pub fn fetch_store(&self, store: &StoreSnapshot, folder: &Path) -> Result<u64> {
+        let mut bytes = 0;
+        for (local, stored) in &store.files {
+            let to = folder.join(local);
+            if Path::new(local).file_name() != Some(local.as_ref()) {
+                let what = format!("{}: a file of a store is called {local:?}, which is no name", self.path());
+                return Err(Error::new(ErrorKind::Corrupt, what));
+            }
+            let failed = |error: std::io::Error| {
+                Error::new(ErrorKind::Storage, format!("cannot write {}", to.display())).with_source(error)
+            };
+            let mut file = File::create_new(&to).map_err(failed)?;
+            bytes += self.read_file(stored, |piece| file.write_all(piece).map_err(failed))?;
+        }
+        Ok(bytes)
     }
 
     /// Where a block lies, for people.

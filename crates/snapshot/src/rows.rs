@@ -57,6 +57,19 @@ impl KeyedReader<'_> {
                 Ok(())
             })
         })?;
+        // What the sections have removed is in a store, or nowhere.
+        self.stored(group, |stored_key, stored_row| {
+            let (mut key_rest, mut row_rest) = (stored_key, stored_row);
+            let whole = key(&mut key_rest, &schema.key, max, group).and_then(|_| part(&mut row_rest, &row_schema));
+            let corrupt =
+                || Error::new(ErrorKind::Corrupt, format!("a row of key group {} in a store does not decode", group.0));
+            whole.map_err(|error| corrupt().with_source(error))?;
+            if !key_rest.is_empty() || !row_rest.is_empty() {
+                return Err(corrupt());
+            }
+            rows.entry(stored_key.to_vec()).or_insert_with(|| stored_row.to_vec());
+            Ok(())
+        })?;
         Ok(rows)
     }
 

@@ -105,6 +105,18 @@ pub trait RowStoreFactory: Send + Sync + fmt::Debug {
     fn restore(&self, name: &str, fill: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Arc<dyn RowStore>>;
 }
 
+/// Opens snapshots of stores to look into them, without the job that wrote them.
+pub trait StoreReader: Send + Sync + fmt::Debug {
+    /// The [kind](RowStoreFactory::kind) of stores whose snapshots these are.
+    fn kind(&self) -> &'static str;
+
+    /// The rows of a snapshot, whose files `fill` puts into the folder it is given, under the names they had.
+    ///
+    /// # Errors
+    /// The error of `fill`; if the files are not a snapshot of this kind, or it cannot be opened, with the way out.
+    fn open(&self, fill: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Box<dyn StoredRows>>;
+}
+
 /// A file of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SnapshotFile {

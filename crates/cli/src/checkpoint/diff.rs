@@ -13,6 +13,7 @@ use super::DiffArgs;
 use crate::failure::{Failure, Finding};
 use crate::output::Output;
 use crate::states::{List, States};
+use crate::stores;
 use keyed::{Keyed, KeysLeft};
 
 #[derive(Debug, Serialize)]
@@ -66,7 +67,7 @@ struct ListDiff {
 }
 
 pub fn run(args: &DiffArgs, out: &mut Output) -> Result<Finding, Failure> {
-    let (a, b) = (Snapshot::at_path(&args.a)?, Snapshot::at_path(&args.b)?);
+    let (a, b) = (stores::open(&args.a)?, stores::open(&args.b)?);
     let mut keys_left = KeysLeft::new(if args.keys { args.limit } else { 0 });
     let mut operators = Vec::new();
     for (uid, (old, new)) in pairs(&a.metadata().operators, &b.metadata().operators, |operator| operator.uid.as_str()) {

@@ -1,7 +1,7 @@
 //! `highwater state get`
 
 use highwater_core::{Error, KeyHash, Result};
-use highwater_snapshot::{KeyedReader, STATE, Snapshot, TIMERS};
+use highwater_snapshot::{KeyedReader, STATE, TIMERS};
 use serde_json::{Value, json};
 
 use super::{GetArgs, row};
@@ -9,9 +9,10 @@ use crate::failure::{Failure, Finding};
 use crate::key;
 use crate::output::Output;
 use crate::states::{Selected, States};
+use crate::stores;
 
 pub fn run(args: &GetArgs, out: &mut Output) -> Result<Finding, Failure> {
-    let snapshot = Snapshot::at_path(&args.path)?;
+    let snapshot = stores::open(&args.path)?;
     let operator = snapshot.operator(&args.operator)?;
     let states = States::of(operator)?;
     let Some(schema) = &states.keyed else {

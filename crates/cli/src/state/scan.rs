@@ -10,9 +10,10 @@ use super::{ScanArgs, row};
 use crate::failure::{Failure, Finding};
 use crate::output::Output;
 use crate::states::{List, Selected, States};
+use crate::stores;
 
 pub fn run(args: &ScanArgs, out: &mut Output) -> Result<Finding, Failure> {
-    let snapshot = Snapshot::at_path(&args.path)?;
+    let snapshot = stores::open(&args.path)?;
     let operator = snapshot.operator(&args.operator)?;
     let states = States::of(operator)?;
     let groups = groups(args.key_group, operator.max_parallelism)?;

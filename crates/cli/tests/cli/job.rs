@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use highwater::RestartStrategy;
 use highwater::prelude::*;
+use highwater::{RestartStrategy, StateBackend};
 use tempfile::TempDir;
 
 /// So many keys that their state does not fit into `_metadata`.
@@ -56,18 +56,29 @@ pub struct Ran {
 
 /// Runs the job over the numbers below each bound, one run after the other: each ends with a checkpoint.
 pub fn ran(bounds: &[u64]) -> Ran {
-    let ran = Ran { dir: tempfile::Builder::new().prefix("checkpoints-").tempdir().unwrap() };
+    let ran = Ran::new();
     run_at(ran.dir(), bounds);
+    ran
+}
+
+/// The same with the state backend that is made for a checkpoint directory.
+pub fn ran_with<B: StateBackend + 'static>(bounds: &[u64], backend: impl Fn(&str) -> B) -> Ran {
+    let ran = Ran::new();
+    run_with(ran.dir(), bounds, backend);
     ran
 }
 
 /// The same, with the checkpoints in the checkpoint directory `uri`.
 pub fn run_at(uri: &str, bounds: &[u64]) {
+    run_with(uri, bounds, |uri| FsStateBackend::new(uri));
+}
+
+fn run_with<B: StateBackend + 'static>(uri: &str, bounds: &[u64], backend: impl Fn(&str) -> B) {
     for bound in bounds {
         let env = StreamExecutionEnvironment::new();
         env.stop_on_signals(false).set_parallelism(1).set_max_parallelism(8);
         env.set_restart_strategy(RestartStrategy::None);
-        env.set_state_backend(FsStateBackend::new(uri)).configure_checkpoints(|config| config.retained = 10);
+        env.set_state_backend(backend(uri)).configure_checkpoints(|config| config.retained = 10);
         env.from_collection(0..*bound)
             .uid("numbers")
             .key_by(|number: &u64| format!("key {}", number % KEYS))
@@ -80,6 +91,10 @@ pub fn run_at(uri: &str, bounds: &[u64]) {
 }
 
 impl Ran {
+    fn new() -> Self {
+        Ran { dir: tempfile::Builder::new().prefix("checkpoints-").tempdir().unwrap() }
+    }
+
     /// The checkpoint directory.
     pub fn dir(&self) -> &str {
         self.dir.path().to_str().unwrap()

@@ -5,4 +5,5 @@ mod job;
 mod run;
 mod running;
 mod state;
+mod stores;
 mod upgrade;

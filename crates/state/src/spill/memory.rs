@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
 
 use super::{
-    EachRow, LocalSnapshot, RowStore, RowStoreFactory, RowVisit, SnapshotFile, SortedKeys, SortedRows, StoreUsage,
-    StoredRows,
+    EachRow, LocalSnapshot, RowStore, RowStoreFactory, RowVisit, SnapshotFile, SortedKeys, SortedRows, StoreReader,
+    StoreUsage, StoredRows,
 };
 use crate::Data;
 
@@ -25,6 +25,7 @@ const FILE: &str = "rows";
 /// Opens stores that keep their rows in memory, and put the files of snapshots below a folder.
 #[derive(Clone, Debug)]
 pub struct MemoryRowStores {
+    kind: &'static str,
     folder: Arc<PathBuf>,
     snapshots: Arc<AtomicU64>,
 }
@@ -32,7 +33,27 @@ pub struct MemoryRowStores {
 impl MemoryRowStores {
     /// Stores whose snapshots are below `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        MemoryRowStores { folder: Arc::new(folder.into()), snapshots: Arc::default() }
+        MemoryRowStores { kind: KIND, folder: Arc::new(folder.into()), snapshots: Arc::default() }
+    }
+
+    /// The same, under the name of another engine: for tests of who only looks at the name.
+    #[must_use]
+    pub fn in_the_name_of(mut self, kind: &'static str) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The rows of a snapshot.
+    fn read(&self, fill: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Rows> {
+        let folder = self.next_folder();
+        fs::create_dir_all(&folder).map_err(|error| io("create", &folder, error))?;
+        let filled = LocalSnapshot { kind: self.kind, folder, files: Vec::new() };
+        fill(&filled.folder)?;
+        let path = filled.folder.join(FILE);
+        let bytes = fs::read(&path).map_err(|error| io("read", &path, error))?;
+        Rows::decode(&mut &bytes[..]).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, format!("{} is no snapshot of a store", path.display())).with_source(error)
+        })
     }
 
     fn next_folder(&self) -> PathBuf {
@@ -42,7 +63,7 @@ impl MemoryRowStores {
 
 impl RowStoreFactory for MemoryRowStores {
     fn kind(&self) -> &'static str {
-        KIND
+        self.kind
     }
 
     fn open(&self, _name: &str) -> Result<Arc<dyn RowStore>> {
@@ -50,17 +71,18 @@ impl RowStoreFactory for MemoryRowStores {
     }
 
     fn restore(&self, name: &str, fill: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Arc<dyn RowStore>> {
-        let folder = self.next_folder();
-        fs::create_dir_all(&folder).map_err(|error| io("create", &folder, error))?;
-        let filled = LocalSnapshot { kind: KIND, folder, files: Vec::new() };
-        fill(&filled.folder)?;
-        let path = filled.folder.join(FILE);
-        let bytes = fs::read(&path).map_err(|error| io("read", &path, error))?;
-        let rows = Rows::decode(&mut &bytes[..]).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, format!("{} is no snapshot of store {name}", path.display()))
-                .with_source(error)
-        })?;
+        let rows = self.read(fill).map_err(|error| error.context(format!("store {name}")))?;
         Ok(Arc::new(MemoryRowStore { stores: self.clone(), rows: Mutex::new(rows) }))
+    }
+}
+
+impl StoreReader for MemoryRowStores {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn open(&self, fill: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Box<dyn StoredRows>> {
+        Ok(Box::new(View(self.read(fill)?)))
     }
 }
 
@@ -115,7 +137,7 @@ impl RowStore for MemoryRowStore {
         let folder = self.stores.next_folder();
         fs::create_dir_all(&folder).map_err(|error| io("create", &folder, error))?;
         let files = vec![SnapshotFile { name: FILE.to_owned(), len: bytes.len() as u64, is_shared: false }];
-        let snapshot = LocalSnapshot { kind: KIND, folder, files };
+        let snapshot = LocalSnapshot { kind: self.stores.kind, folder, files };
         let path = snapshot.folder.join(FILE);
         fs::write(&path, bytes).map_err(|error| io("write", &path, error))?;
         Ok(snapshot)
