@@ -5,6 +5,7 @@
 //! * [`stores`]: opens the stores of a process, and what they share: memory, threads, a working directory;
 //! * [`store`]: one store, the rows of one subtask in a RocksDB of its own;
 //! * `view`: the rows of a snapshot, as a RocksDB that is only read;
+//! * `expired`: how rows go whose time-to-live is over;
 //! * `options`: how RocksDB is set up, and why;
 //! * `working_dir`: where its files are while the process runs.
 //!
@@ -13,6 +14,7 @@
 
 #[cfg(feature = "backend")]
 pub mod backend;
+mod expired;
 mod options;
 pub mod reader;
 pub mod store;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use highwater_core::{Error, ErrorKind, KeyGroupRange, Result};
 use highwater_state::spill::{
-    EachRow, LocalSnapshot, RowStore, SnapshotFile, SortedKeys, SortedRows, StoreUsage, StoredRows,
+    EachRow, LocalSnapshot, RowExpiry, RowStore, SnapshotFile, SortedKeys, SortedRows, StoreUsage, StoredRows,
 };
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::properties::{
@@ -18,6 +18,7 @@ use rocksdb::properties::{
 };
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch};
 
+use crate::expired::{Expired, Expiry, period_secs};
 use crate::options::{LOOK_UP_KEYS, scan_options, write_options};
 use crate::stores::Inner;
 use crate::view::{View, split};
@@ -32,6 +33,7 @@ const ROWS: &str = "default";
 pub struct RocksDBRowStore {
     // First, so that it is closed before its files are removed.
     db: Option<DB>,
+    expiry: Expiry,
     folder: PathBuf,
     /// For people.
     name: String,
@@ -46,10 +48,13 @@ impl std::fmt::Debug for RocksDBRowStore {
 
 impl RocksDBRowStore {
     pub(crate) fn open(process: &Arc<Inner>, folder: PathBuf, name: &str) -> Result<Self> {
-        let options = process.shared.options();
-        let rows = ColumnFamilyDescriptor::new(ROWS, process.shared.options());
+        let expiry = Expiry::default();
+        let mut options = process.shared.options();
+        options.set_compaction_filter_factory(Expired(Arc::clone(&expiry)));
+        let rows = ColumnFamilyDescriptor::new(ROWS, options.clone());
         let opened = DB::open_cf_descriptors(&options, &folder, [rows]);
-        let mut store = RocksDBRowStore { db: None, folder, name: name.to_owned(), process: Arc::clone(process) };
+        let mut store =
+            RocksDBRowStore { db: None, expiry, folder, name: name.to_owned(), process: Arc::clone(process) };
         store.db = Some(opened.map_err(|error| store.error("open", error))?);
         Ok(store)
     }
@@ -148,6 +153,14 @@ impl RowStore for RocksDBRowStore {
         Ok(Box::new(View::open(&options, self.snapshot()?, working_dir)?))
     }
 
+    fn drop_expired(&self, expiry: Arc<dyn RowExpiry>) {
+        let period = period_secs(&*expiry).to_string();
+        let is_first = self.expiry.set(expiry).is_ok();
+        debug_assert!(is_first, "a store is told once what expires");
+        // Without it compaction still drops what it comes by.
+        let _ = self.db().set_options(&[("periodic_compaction_seconds", &period)]);
+    }
+
     fn usage(&self) -> StoreUsage {
         StoreUsage {
             memory_bytes: self.process.shared.cache.get_usage() as u64 + self.property(ESTIMATE_TABLE_READERS_MEM),
@@ -177,4 +190,70 @@ fn files(folder: &Path) -> std::io::Result<Vec<SnapshotFile>> {
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_core::KeyGroup;
+    use highwater_state::spill::{RowBatch, RowStoreFactory};
+
+    use super::*;
+    use crate::RocksDBRowStores;
+
+    /// Rows that begin with a zero have expired; one that begins with a nine cannot be told.
+    #[derive(Debug)]
+    struct Zeros;
+
+    impl RowExpiry for Zeros {
+        fn has_expired(&self, row: &[u8]) -> bool {
+            assert_ne!(row[0], 9, "this panic is part of the test");
+            row[0] == 0
+        }
+        fn longest_ttl(&self) -> std::time::Duration {
+            std::time::Duration::from_secs(3_600)
+        }
+    }
+
+    fn rows(store: &RocksDBRowStore) -> usize {
+        let mut rows = 0;
+        let all = KeyGroupRange::new(0..1 << 15);
+        store
+            .scan(all, &mut |_, _, _| {
+                rows += 1;
+                Ok(())
+            })
+            .unwrap();
+        rows
+    }
+
+    #[test]
+    fn compaction_drops_what_has_expired_and_nothing_that_was_written_over_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let stores = RocksDBRowStores::new(folder.path(), 0).unwrap();
+        let store = RocksDBRowStore::open(stores.inner(), folder.path().join("store"), "test").unwrap();
+        let write = |first: u8| {
+            let mut batch = RowBatch::default();
+            for key in 0..300_u16 {
+                let state = if key.is_multiple_of(3) { first } else { 7 };
+                batch.put(KeyGroup(key % 4), |out| out.extend(key.to_be_bytes()), |out| out.extend([state; 100]));
+            }
+            store.write(batch.sorted()).unwrap();
+            store.db().flush().unwrap();
+        };
+        let compact = || store.db().compact_range(None::<&[u8]>, None::<&[u8]>);
+        // Older versions of all rows are in the files.
+        write(1);
+        write(0);
+        compact();
+        assert_eq!(rows(&store), 300, "nobody has said what expires");
+        write(1);
+        write(0);
+        store.drop_expired(Arc::new(Zeros));
+        compact();
+        assert_eq!(rows(&store), 200);
+        write(9);
+        compact();
+        assert_eq!(rows(&store), 300, "what cannot be told stays");
+        assert!(stores.open("another").is_ok());
+    }
 }

@@ -41,6 +41,11 @@ impl RocksDBRowStores {
         Ok(RocksDBRowStores { inner: Arc::new(inner) })
     }
 
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// Bytes of memory that the stores hold in common at the moment: cached blocks, and write buffers.
     pub fn memory_bytes(&self) -> usize {
         self.inner.shared.cache.get_usage()

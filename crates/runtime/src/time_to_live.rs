@@ -7,6 +7,8 @@
 //! Clean-up goes through the rows bit by bit between batches, in rounds that begin an eighth of the shortest time-to-live apart:
 //! nothing takes memory for much longer than it can be seen, and a long time-to-live costs next to nothing.
 //!
+//! What is in a store on disk the store drops by itself, in the background; a round only tells it what time it is.
+//!
 //! The present in event time is in checkpoints. Watermarks are not, and what has expired must not be seen again after a restore.
 
 use highwater_checkpoint::metadata::{OperatorState, Redistribution};
@@ -87,6 +89,7 @@ impl TimeToLive {
         }
         self.advance_event_time(self.event_ms);
         let (clocks, mut visited) = (&self.clocks, 0);
+        rows.expire_below(clocks);
         rows.sweep_rows(slots, |_, state| {
             visited += 1;
             state.follow(clocks);

@@ -20,6 +20,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater_core::{KeyGroup, KeyGroupRange, Result};
 
@@ -72,6 +73,9 @@ pub trait RowStore: Send + Sync + fmt::Debug {
     /// If it cannot be made.
     fn view(&self) -> Result<Box<dyn StoredRows>>;
 
+    /// From now on the store may drop rows that have expired, whenever it comes by them. Called once at most.
+    fn drop_expired(&self, expiry: Arc<dyn RowExpiry>);
+
     /// What the store takes at the moment.
     fn usage(&self) -> StoreUsage;
 }
@@ -84,6 +88,15 @@ pub trait StoredRows: Send + fmt::Debug {
     /// # Errors
     /// If a row cannot be read; the first error of `row`.
     fn scan(&self, from: &[u8], row: &mut RowVisit<'_>) -> Result<()>;
+}
+
+/// Which rows of a store have expired, so that they are as good as deleted.
+pub trait RowExpiry: Send + Sync + fmt::Debug {
+    /// Whether nothing of a row would be seen any more. Called on threads of the store.
+    fn has_expired(&self, row: &[u8]) -> bool;
+
+    /// How long it takes a row to expire, at most: what a store goes by that looks for them.
+    fn longest_ttl(&self) -> Duration;
 }
 
 /// Opens stores: the working state's choice of an engine.

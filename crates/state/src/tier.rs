@@ -24,6 +24,7 @@
 
 mod below;
 mod budget;
+mod expiry;
 mod heap;
 mod hold;
 #[cfg(test)]
@@ -37,8 +38,10 @@ use highwater_core::{KeyGroup, KeyGroupRange, KeyHash, MaxParallelism, Result};
 use self::below::Below;
 pub use self::budget::MemoryBudget;
 use self::budget::Share;
+use self::expiry::StoreExpiry;
 use self::heap::HeapEstimate;
 pub use self::hold::StoreSnapshot;
+use crate::keyed::ttl::TtlClocks;
 use crate::spill::{RowBatch, RowStore, RowStoreFactory};
 use crate::table::{Chunk, ChunkKind, KeyGroupTables, Lower, Scope};
 use crate::{DecodeError, Key, KeyedState};
@@ -59,6 +62,8 @@ pub struct TieredTables<K: Key, S: KeyedState> {
     table: KeyGroupTables<K, S>,
     spilling: Option<Box<Spilling>>,
     below: Option<Box<Below>>,
+    /// What the store goes by that drops what has expired.
+    expiry: Option<Arc<StoreExpiry<S>>>,
 }
 
 /// Appends a row of a store, given as key group, encoded key and encoded state, to a batch as it is to be now.
@@ -110,7 +115,7 @@ impl<K: Key, S: KeyedState> fmt::Debug for TieredTables<K, S> {
 impl<K: Key, S: KeyedState> TieredTables<K, S> {
     /// Tables without rows for the key groups in `range`, with as much memory as they need.
     pub fn in_memory(max: MaxParallelism, range: KeyGroupRange) -> Self {
-        TieredTables { table: KeyGroupTables::new(max, range), spilling: None, below: None }
+        TieredTables { table: KeyGroupTables::new(max, range), spilling: None, below: None, expiry: None }
     }
 
     /// Tables without rows for the key groups in `range`, with a share of `budget`. When it is used up, a store of
@@ -123,7 +128,8 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
         name: impl Into<String>,
     ) -> Self {
         let spilling = Spilling { stores, name: name.into(), share: budget.share(), heap: HeapEstimate::default() };
-        TieredTables { table: KeyGroupTables::new(max, range), spilling: Some(Box::new(spilling)), below: None }
+        let (table, spilling) = (KeyGroupTables::new(max, range), Some(Box::new(spilling)));
+        TieredTables { table, spilling, below: None, expiry: None }
     }
 
     /// The rows in memory.
@@ -203,6 +209,19 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
             }
         }
         Ok(())
+    }
+
+    /// Has the store drop rows that have expired by `clocks`, in its own time: to be called between batches, now and then.
+    pub fn expire_below(&mut self, clocks: &TtlClocks) {
+        let Some(below) = self.below.as_ref().filter(|below| !below.hold().is_held()) else { return };
+        match &self.expiry {
+            Some(expiry) => expiry.set(clocks),
+            None => {
+                let expiry = Arc::new(StoreExpiry::new(clocks));
+                below.store().drop_expired(Arc::clone(&expiry) as _);
+                self.expiry = Some(expiry);
+            }
+        }
     }
 
     /// Visits rows in memory between batches: [`KeyGroupTables::sweep_rows`]. Those in the store are left alone.

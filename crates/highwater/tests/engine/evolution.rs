@@ -10,6 +10,8 @@ use highwater::connectors::CollectSink;
 use highwater::prelude::*;
 use highwater::source::{Source, SourceOutput, SourceReader, SourceStatus};
 use highwater::{ErrorKind, JobResult, Result, StopHandle};
+use highwater_state::spill::MemoryRowStores;
+use highwater_storage::{CheckpointStorage, LocalStorage, RealDisk};
 
 use crate::support::{KEYS, assert_exactly_once, environment, returns, run};
 
@@ -231,18 +233,42 @@ where
     run(env)
 }
 
+/// A job whose rows do not fit in memory.
+fn in_stores(dir: &Path, workers: usize) -> StreamExecutionEnvironment {
+    let storage: Arc<dyn CheckpointStorage> = Arc::new(LocalStorage::open(dir, Arc::new(RealDisk)).unwrap());
+    let env = crate::spilling::on(&storage, &MemoryRowStores::new(dir.join("stores")), workers);
+    env.enable_checkpointing(Duration::from_secs(3_600)).set_restart_strategy(RestartStrategy::None);
+    env
+}
+
 #[test]
 fn a_new_version_goes_on_with_the_state_of_the_old_one() {
+    // With stores two of the runs have all rows in one, in the old version and in the new one.
+    for at in [at, in_stores] {
+        returns(move || {
+            let dir = tempfile::tempdir().unwrap();
+            job::<OldPosition, _>(&at(dir.path(), 1), 100, OldCount, CollectSink::new()).unwrap();
+            let sink = CollectSink::new();
+            job::<NewPosition, _>(&at(dir.path(), 2), 103, NewCount, sink.clone()).unwrap();
+            // What the old version had prepared is committed again, by the new one and as its records.
+            let committed = sink.committed().len();
+            assert!((100..=103).contains(&committed), "{committed}");
+            // Most keys have had no record since they were migrated, and are stored as the new version encodes them all the
+            // same.
+            job::<NewPosition, _>(&at(dir.path(), 1), 200, NewCount, sink.clone()).unwrap();
+            assert_exactly_once(&sink.committed(), 200);
+        });
+    }
+}
+
+/// The files of a store are not opened as they are if its rows are those of an older program.
+#[test]
+fn rows_in_a_store_are_migrated_also_with_the_same_parallelism() {
     returns(|| {
-        let dir = tempfile::tempdir().unwrap();
-        job::<OldPosition, _>(&at(dir.path(), 1), 100, OldCount, CollectSink::new()).unwrap();
-        let sink = CollectSink::new();
-        job::<NewPosition, _>(&at(dir.path(), 2), 103, NewCount, sink.clone()).unwrap();
-        // What the old version had prepared is committed again, by the new one and as its records.
-        let committed = sink.committed().len();
-        assert!((100..=103).contains(&committed), "{committed}");
-        // Most keys have had no record since they were migrated, and are stored as the new version encodes them all the same.
-        job::<NewPosition, _>(&at(dir.path(), 1), 200, NewCount, sink.clone()).unwrap();
+        let (dir, sink) = (tempfile::tempdir().unwrap(), CollectSink::new());
+        job::<OldPosition, _>(&in_stores(dir.path(), 1), 100, OldCount, CollectSink::new()).unwrap();
+        job::<NewPosition, _>(&in_stores(dir.path(), 1), 103, NewCount, sink.clone()).unwrap();
+        job::<NewPosition, _>(&in_stores(dir.path(), 1), 200, NewCount, sink.clone()).unwrap();
         assert_exactly_once(&sink.committed(), 200);
     });
 }

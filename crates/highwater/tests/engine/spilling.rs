@@ -8,8 +8,9 @@ use highwater::connectors::CollectSink;
 use highwater::prelude::*;
 use highwater::{Result, StateBackend};
 use highwater_core::JobName;
-use highwater_snapshot::Snapshot;
+use highwater_snapshot::{KeyedReader, STATE, Snapshot};
 use highwater_state::spill::MemoryRowStores;
+use highwater_state::{Data, StateSchema};
 use highwater_storage::layout::Layout;
 use highwater_storage::{CheckpointStorage, JobStore, MemoryStorage};
 use highwater_testing::FaultyStorage;
@@ -51,6 +52,15 @@ pub fn on(
     env
 }
 
+/// The newest checkpoint of a job.
+fn newest(job: &str, storage: &Arc<dyn CheckpointStorage>) -> Snapshot {
+    let name = JobName::parse(job).unwrap();
+    let store = JobStore::open(Arc::clone(storage), name.clone()).unwrap();
+    let checkpoints = store.checkpoints().unwrap();
+    let newest = checkpoints.iter().filter(|checkpoint| checkpoint.has_metadata).map(|checkpoint| checkpoint.id).max();
+    Snapshot::open(storage, &Layout::new(name).checkpoint(newest.unwrap())).unwrap()
+}
+
 /// How many stores the newest checkpoint refers to.
 pub fn stores_in(storage: &Arc<dyn CheckpointStorage>) -> usize {
     stores_of("engine-test", storage)
@@ -58,11 +68,7 @@ pub fn stores_in(storage: &Arc<dyn CheckpointStorage>) -> usize {
 
 /// The same for a job of this name.
 pub fn stores_of(job: &str, storage: &Arc<dyn CheckpointStorage>) -> usize {
-    let name = JobName::parse(job).unwrap();
-    let store = JobStore::open(Arc::clone(storage), name.clone()).unwrap();
-    let checkpoints = store.checkpoints().unwrap();
-    let newest = checkpoints.iter().filter(|checkpoint| checkpoint.has_metadata).map(|checkpoint| checkpoint.id).max();
-    let snapshot = Snapshot::open(storage, &Layout::new(name).checkpoint(newest.unwrap())).unwrap();
+    let snapshot = newest(job, storage);
     let tasks = snapshot.metadata().operators.iter().flat_map(|operator| &operator.subtasks);
     tasks.flat_map(|(_, task)| &task.keyed).filter(|keyed| keyed.store.is_some()).count()
 }
@@ -120,4 +126,91 @@ fn state_that_fits_needs_no_store() {
         assert_eq!(stores_in(&storage), 0);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     });
+}
+
+/// What a timer emits is told apart by this.
+const COUNTED: u64 = 1 << 40;
+
+#[derive(KeyedState)]
+struct Recent {
+    #[state(ttl = "200ms", time = "event")]
+    numbers: MapState<u64, u64, Ttl>,
+    #[state(ttl = "200ms", time = "event")]
+    padding: ValueState<String, Ttl>,
+}
+
+/// At the time of each number, says how many there were of its key in the 200 ms up to it.
+#[derive(Clone)]
+struct CountRecent(Trouble);
+
+impl KeyedProcessFunction<u64, u64> for CountRecent {
+    type State = Recent;
+    type Out = (u64, u64);
+
+    fn process(&mut self, number: u64, state: &mut Recent, out: &mut Context<'_, u64, (u64, u64)>) -> UserResult {
+        self.0.call()?;
+        state.numbers.insert(number, 1);
+        state.padding.set(format!("{number:600}"));
+        out.register_event_time_timer(number as i64);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer, state: &mut Recent, out: &mut Context<'_, u64, (u64, u64)>) -> UserResult {
+        let time = timer.time_ms as u64;
+        out.collect((COUNTED + time, state.numbers.range(..=time).count() as u64));
+        Ok(())
+    }
+}
+
+/// Of four numbers one is of a key that never comes again.
+fn key(number: &u64) -> u64 {
+    if number.is_multiple_of(4) { 1_000 + number } else { number % 120 }
+}
+
+/// Rows that have expired go from the stores, and none before, whatever fails and when.
+#[test]
+fn what_has_expired_leaves_a_store_and_nothing_before() {
+    const COUNT: u64 = 2_400;
+    for (seed, workers) in [(1, 1), (2, 2), (3, 1)] {
+        let (committed, rows) = returns(move || {
+            let storage: Arc<dyn CheckpointStorage> = Arc::new(MemoryStorage::new());
+            let folder = tempfile::tempdir().unwrap();
+            let (stores, sink) = (MemoryRowStores::new(folder.path()), CollectSink::new());
+            let env = on(&storage, &stores, workers);
+            env.set_restart_strategy(at_once(100));
+            let status = env.status();
+            let numbers = Numbers::new(COUNT).when(move |number| {
+                let ahead = number / 40 > status.snapshot().completed + 5;
+                if ahead { Step::Wait } else { Step::Emit }
+            });
+            let watermarks = WatermarkStrategy::for_monotonous_timestamps(|number: &u64| *number as i64);
+            env.from_source(numbers, watermarks, "numbers")
+                .uid("numbers")
+                .key_by(key)
+                .process(CountRecent(Trouble::seeded(seed, 8, COUNT as usize)))
+                .uid("count")
+                .sink_to(sink.clone())
+                .uid("collect");
+            run(&env).unwrap();
+            (sink.committed(), stored_rows(&storage, &stores))
+        });
+        let mut committed = committed;
+        committed.sort_unstable();
+        let recent = |number: u64| {
+            (number.saturating_sub(199)..=number).filter(|other| key(other) == key(&number)).count() as u64
+        };
+        let expected: Vec<_> = (0..COUNT).map(|number| (COUNTED + number, recent(number))).collect();
+        assert!(committed == expected, "seed {seed}");
+        // Without expiry there would be one for every fourth number, and 90 others.
+        assert!((140..400).contains(&rows), "seed {seed}: {rows} rows are left");
+    }
+}
+
+/// How many rows the newest checkpoint has of the operator `count`.
+fn stored_rows(storage: &Arc<dyn CheckpointStorage>, stores: &MemoryRowStores) -> usize {
+    let snapshot = newest("engine-test", storage).with_stores(Arc::new(stores.clone()));
+    let operator = snapshot.operator("count").unwrap();
+    let schema = StateSchema { key: u64::schema(), states: Recent::states() };
+    let mut reader = KeyedReader::open(&snapshot, operator, STATE).unwrap().unwrap();
+    operator.max_parallelism.all().iter().map(|group| reader.rows(group, &schema).unwrap().len()).sum()
 }

@@ -5,13 +5,13 @@ use std::fs;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
 
 use super::{
-    EachRow, LocalSnapshot, RowStore, RowStoreFactory, RowVisit, SnapshotFile, SortedKeys, SortedRows, StoreReader,
-    StoreUsage, StoredRows,
+    EachRow, LocalSnapshot, RowExpiry, RowStore, RowStoreFactory, RowVisit, SnapshotFile, SortedKeys, SortedRows,
+    StoreReader, StoreUsage, StoredRows,
 };
 use crate::Data;
 
@@ -67,12 +67,12 @@ impl RowStoreFactory for MemoryRowStores {
     }
 
     fn open(&self, _name: &str) -> Result<Arc<dyn RowStore>> {
-        Ok(Arc::new(MemoryRowStore { stores: self.clone(), rows: Mutex::default() }))
+        Ok(Arc::new(MemoryRowStore { stores: self.clone(), rows: Mutex::default(), expiry: OnceLock::new() }))
     }
 
     fn restore(&self, name: &str, fill: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Arc<dyn RowStore>> {
         let rows = self.read(fill).map_err(|error| error.context(format!("store {name}")))?;
-        Ok(Arc::new(MemoryRowStore { stores: self.clone(), rows: Mutex::new(rows) }))
+        Ok(Arc::new(MemoryRowStore { stores: self.clone(), rows: Mutex::new(rows), expiry: OnceLock::new() }))
     }
 }
 
@@ -91,6 +91,7 @@ impl StoreReader for MemoryRowStores {
 pub struct MemoryRowStore {
     stores: MemoryRowStores,
     rows: Mutex<Rows>,
+    expiry: OnceLock<Arc<dyn RowExpiry>>,
 }
 
 impl MemoryRowStore {
@@ -103,6 +104,10 @@ impl MemoryRowStore {
 impl RowStore for MemoryRowStore {
     fn get_many(&self, keys: SortedKeys<'_>, found: &mut dyn FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
         self.with(|rows| {
+            // As an engine would in the background, at any moment.
+            if let Some(expiry) = self.expiry.get() {
+                rows.retain(|_, row| !expiry.has_expired(row));
+            }
             keys.iter().try_for_each(|(position, key)| rows.get(key).map_or(Ok(()), |row| found(position, row)))
         })
     }
@@ -145,6 +150,11 @@ impl RowStore for MemoryRowStore {
 
     fn view(&self) -> Result<Box<dyn StoredRows>> {
         Ok(Box::new(View(self.with(|rows| rows.clone()))))
+    }
+
+    fn drop_expired(&self, expiry: Arc<dyn RowExpiry>) {
+        let is_first = self.expiry.set(expiry).is_ok();
+        debug_assert!(is_first, "a store is told once what expires");
     }
 
     fn usage(&self) -> StoreUsage {

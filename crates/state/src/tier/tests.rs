@@ -139,6 +139,7 @@ fn a_store_that_fails_says_for_which_key() {
         fn view(&self) -> Result<Box<dyn crate::spill::StoredRows>> {
             Err(Error::new(ErrorKind::Storage, "the disk is full"))
         }
+        fn drop_expired(&self, _: Arc<dyn crate::spill::RowExpiry>) {}
         fn usage(&self) -> crate::spill::StoreUsage {
             crate::spill::StoreUsage::default()
         }

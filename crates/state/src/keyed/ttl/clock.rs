@@ -123,6 +123,27 @@ impl TtlClocks {
         self.clocks.iter().filter(|clock| clock.follows(time)).map(|clock| clock.ttl_ms).min()
     }
 
+    /// The longest time-to-live in this time, in ms, if there is any.
+    pub(crate) fn longest_ttl_ms(&self, time: TtlTimeCharacteristic) -> Option<i64> {
+        self.clocks.iter().filter(|clock| clock.follows(time)).map(|clock| clock.ttl_ms).max()
+    }
+
+    /// Clocks that show what these show now, and stay at it.
+    pub(crate) fn detached(&self) -> Self {
+        let detached = |clock: &Arc<TtlClock>| Arc::new(TtlClock::new(clock.config));
+        let all = TtlClocks { clocks: self.clocks.iter().map(detached).collect(), has_event_time: self.has_event_time };
+        all.set_to(self);
+        all
+    }
+
+    /// Shows what `other` does, which are clocks of the same type.
+    pub(crate) fn set_to(&self, other: &TtlClocks) {
+        for (clock, other) in self.clocks.iter().zip(&other.clocks) {
+            clock.stamp.store(other.stamp.load(Ordering::Relaxed), Ordering::Relaxed);
+            clock.cutoff.store(other.cutoff.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     /// The clock of the state at `index`.
     ///
     /// # Panics
