@@ -89,7 +89,7 @@ fn variable(name: &str) -> String {
 fn killed_job(checkpoints: &str) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");
-    input::write(&log, &mut Random::new(1), LINES);
+    input::write(&log, &mut Random::new(1), LINES, 3_000);
     let job = Job { log: log.clone(), output: folder.path().join("output"), checkpoints: checkpoints.to_owned() };
     for kill in 1..=KILLS {
         let known = job.completed();

@@ -3,8 +3,8 @@
 //! Line n is a function of n and nothing else, so that a restored job reads the same lines again. Some 4,000 clients, a few of
 //! them busy; time stamps out of order by up to half a minute; one line in a thousand cut off, as by a full disk.
 
-use crate::log::MONTHS;
-use crate::time::{Civil, UnixSeconds};
+use super::log::MONTHS;
+use super::time::{Civil, UnixSeconds};
 
 /// 2026-01-01 00:00 UTC.
 const BEGIN: i64 = 1_767_225_600;

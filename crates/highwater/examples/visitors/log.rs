@@ -12,7 +12,7 @@
 
 use memchr::{memchr, memchr2};
 
-use crate::time::{Civil, UnixSeconds};
+use super::time::{Civil, UnixSeconds};
 
 /// The months as the log writes them.
 pub const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

@@ -25,8 +25,8 @@ use clap::Parser;
 use highwater::prelude::*;
 use highwater::{Settings, logging};
 
-use crate::tally::{Summary, Tally, Totals};
-use crate::visits::{CountVisits, Visit, VisitCount};
+use self::tally::{Summary, Tally, Totals};
+use self::visits::{CountVisits, Visit, VisitCount};
 
 /// How long a file of results may grow before it becomes visible.
 const ROLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -74,13 +74,19 @@ struct Args {
 }
 
 fn main() -> highwater::Result<()> {
+    run(|_, _| {})
+}
+
+/// Runs the job. `configure` may change what is set for it.
+pub fn run(configure: impl FnOnce(&StreamExecutionEnvironment, &Settings)) -> highwater::Result<()> {
     let args = Args::parse();
     let mut defaults = Settings { checkpoint_dir: Some("./visitors-checkpoints".into()), ..Settings::default() };
     defaults.checkpoint.interval = Some(Duration::from_secs(1));
     let settings = args.job.resolve_over(defaults)?;
     logging::init(settings.log_format);
 
-    let env = StreamExecutionEnvironment::with_settings(settings);
+    let env = StreamExecutionEnvironment::with_settings(settings.clone());
+    configure(&env, &settings);
     env.show_progress(true).control_socket(true);
     let totals = Arc::new(Totals::default());
     build(&env, &args, &totals);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use highwater::prelude::*;
 
-use crate::log::Request;
-use crate::time::UnixSeconds;
+use super::log::Request;
+use super::time::UnixSeconds;
 
 /// One request of a client.
 #[derive(Clone, Debug, Data)]

@@ -5,13 +5,11 @@ use std::path::Path;
 
 use highwater_testing::Random;
 
-const ADDRESSES: usize = 3_000;
-
-/// Writes a log of at least `lines` lines.
-pub fn write(path: &Path, random: &mut Random, lines: usize) {
+/// Writes a log of at least `lines` lines, of up to `clients` clients if it is generated, 65,536 at most.
+pub fn write(path: &Path, random: &mut Random, lines: usize, clients: usize) {
     let text = match std::env::var("HIGHWATER_ACCESS_LOG") {
         Ok(given) => repeated(&given, lines),
-        Err(_) => generated(random, lines),
+        Err(_) => generated(random, lines, clients),
     };
     std::fs::write(path, text).unwrap();
 }
@@ -26,25 +24,25 @@ fn repeated(given: &str, lines: usize) -> Vec<u8> {
     once.repeat(lines.div_ceil(count))
 }
 
-fn generated(random: &mut Random, lines: usize) -> Vec<u8> {
+fn generated(random: &mut Random, lines: usize, clients: usize) -> Vec<u8> {
     let mut text = String::with_capacity(lines * 128);
     for index in 0..lines {
         match random.up_to(999) {
             0 => writeln!(text, "this is line {index}, and it is no request").unwrap(),
             1 => {
-                let whole = request(random, index);
+                let whole = request(random, index, clients);
                 writeln!(text, "{}", &whole[..whole.len() / 2 + random.up_to(whole.len() / 2 - 1)]).unwrap();
             }
-            _ => writeln!(text, "{}", request(random, index)).unwrap(),
+            _ => writeln!(text, "{}", request(random, index, clients)).unwrap(),
         }
     }
     text.into_bytes()
 }
 
 /// A request of some day in four, whatever the requests before it.
-fn request(random: &mut Random, index: usize) -> String {
+fn request(random: &mut Random, index: usize, clients: usize) -> String {
     // The lower of two: some clients come much more often than others.
-    let client = random.up_to(ADDRESSES - 1).min(random.up_to(ADDRESSES - 1));
+    let client = random.up_to(clients - 1).min(random.up_to(clients - 1));
     let address = match client % 10 {
         8 => format!("2001:db8::{client:x}"),
         9 => format!("client-{client}.example.com"),

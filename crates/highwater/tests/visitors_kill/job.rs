@@ -18,6 +18,8 @@ pub struct Job {
     output: PathBuf,
     checkpoints: PathBuf,
     messages: PathBuf,
+    /// For what is kept on local disk.
+    temporary: PathBuf,
     interval_ms: usize,
     roll_bytes: usize,
 }
@@ -32,13 +34,15 @@ pub enum Outcome {
 }
 
 impl Job {
-    pub fn new(folder: &Path, input: &Path, interval_ms: usize, roll_bytes: usize) -> Self {
+    pub fn new(example: &str, folder: &Path, input: &Path, interval_ms: usize, roll_bytes: usize) -> Self {
+        fs::create_dir_all(folder.join("temporary")).unwrap();
         Job {
-            program: program(),
+            program: program(example),
             input: input.into(),
             output: folder.join("output"),
             checkpoints: folder.join("checkpoints"),
             messages: folder.join("messages.txt"),
+            temporary: folder.join("temporary"),
             interval_ms,
             roll_bytes,
         }
@@ -125,7 +129,7 @@ impl Run<'_> {
         if !self.hosts.is_empty() {
             command.args(["--hosts", &self.hosts, "--process", &index.to_string()]);
         }
-        command.env("RUST_LOG", "info").stdin(Stdio::null());
+        command.env("TMPDIR", &job.temporary).env("RUST_LOG", "info").stdin(Stdio::null());
         command.stdout(File::try_clone(&messages).unwrap()).stderr(messages);
         command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", job.program.display()))
     }
@@ -195,12 +199,12 @@ impl Drop for Run<'_> {
     }
 }
 
-/// The example, which cargo builds before it runs the tests of the package.
-fn program() -> PathBuf {
+/// An example, which cargo builds before it runs the tests of the package.
+fn program(example: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).expect("a test is in target/<profile>/deps");
-    let program = profile.join("examples").join(format!("visitors{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "{} is missing: cargo build -p highwater --example visitors", program.display());
+    let program = profile.join("examples").join(format!("{example}{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "{} is missing: cargo build --example {example}", program.display());
     program
 }
 
