@@ -1,28 +1,40 @@
 //! Tables in two tiers over RocksDB, beside what they are made of: RocksDB alone with the same options, and the table
-//! alone. Counts per key, u64 to u64, keys drawn evenly.
+//! alone, with as much memory as it takes. Counts per key, u64 to u64, keys drawn evenly.
 //!
 //! ```sh
-//! cargo bench -p highwater-rocksdb --bench tiers -- [budget in MiB, default 64] [rounds, default 5]
+//! cargo bench -p highwater-rocksdb --bench tiers -- [budget in MiB: 32] [state / budget: 10] [rounds: 3]
+//! cargo bench -p highwater-rocksdb --bench tiers -- memory [budget in MiB: 256] [state / budget: 10] [seconds: 600]
 //! ```
 //!
-//! Each row is the median of some rounds, in which all take turns, so that what else the machine does concerns all.
+//! The first compares. All begin with the same files, with a row for every key, and take turns in each round, so that what
+//! else the machine does concerns all. What is compacted later is due to the rows of a turn as well, so a turn ends when
+//! the process uses no processor any more. The second runs the two tiers alone and watches the memory of the process.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock, and is never replayed")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use highwater_core::{KeyGroup, MaxParallelism};
 use highwater_rocksdb::RocksDBRowStores;
-use highwater_state::spill::{KeyBatch, RowBatch, RowStore, RowStoreFactory};
+use highwater_state::spill::{KeyBatch, LocalSnapshot, RowBatch, RowStore, RowStoreFactory};
 use highwater_state::tier::{Failure, MemoryBudget, Relief, TieredTables};
 use highwater_state::{Data, Plain};
 
 const BATCH: usize = 1024;
+/// Rows of a batch while the files are made that all begin with, and about how many are sorted at a time.
+const LOADED: usize = 64 << 10;
+const PART_KEYS: u64 = 4 << 20;
 const GROUPS: u32 = 128;
 /// What a row takes of a table: 24 bytes in a bucket of 64 with three, about two thirds full.
 const ROW_BYTES: usize = 32;
-/// How long one of them works in a round.
-const TURN: Duration = Duration::from_millis(1500);
+/// What a row is in a store: key group, key, count.
+const STORED_BYTES: f64 = 18.0;
+/// How long one of them works in a round at least, and how many rows at least, as a part of all keys.
+const TURN: Duration = Duration::from_secs(4);
+const TURN_PART: u64 = 8;
+/// Who uses no processor for so long has nothing left to do.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// SplitMix64.
 struct Random(u64);
@@ -42,88 +54,230 @@ type Work = Box<dyn FnMut(&[u64])>;
 
 /// One that takes turns.
 struct Contender {
-    name: String,
+    name: &'static str,
     work: Work,
-    keys: u64,
-    rates: Vec<f64>,
+    /// Whether it is too slow for as many rows as the others do.
+    is_slow: bool,
+    turns: Vec<Turn>,
+}
+
+/// What the process did in one turn.
+struct Turn {
+    rows: f64,
+    wall: Duration,
+    cpu: Duration,
+    written: u64,
+    read: u64,
 }
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
-    let budget = numbers.next().unwrap_or(64) << 20;
-    let rounds = numbers.next().unwrap_or(5);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let (is_memory, numbers) = match arguments.split_first() {
+        Some((first, rest)) if first == "memory" => (true, rest),
+        _ => (false, &arguments[..]),
+    };
+    let number = |index: usize, default: f64| {
+        numbers.get(index).map_or(default, |text| text.parse().expect("arguments are numbers"))
+    };
+    let budget = (number(0, if is_memory { 256.0 } else { 32.0 }) as usize) << 20;
+    let keys = (budget as f64 * number(1, 10.0)) as u64 / ROW_BYTES as u64;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // Each has memory of its own for RocksDB, a quarter of the budget beside a table.
-    let stores = |bytes| Arc::new(RocksDBRowStores::new(folder.path(), bytes).expect("the folder can be used"));
-    let (whole, quarter) = (|| stores(budget), || stores(budget / 4));
-    let (few, many) = ((budget / ROW_BYTES / 2) as u64, (budget / ROW_BYTES * 10) as u64);
-    let small = |name: &str, work| Contender { name: format!("{name}, {few} keys"), work, keys: few, rates: vec![] };
-    let large = |name: &str, work| Contender { name: format!("{name}, {many} keys"), work, keys: many, rates: vec![] };
-    let mut contenders = [
-        small("table alone", table(usize::MAX, &quarter())),
-        small("two tiers", table(budget / 4 * 3, &quarter())),
-        small("RocksDB, get and put a row", rocksdb_by_row(&whole())),
-        small("RocksDB, multi-get and write a batch", rocksdb_by_batch(&whole())),
-        large("two tiers", table(budget / 4 * 3, &quarter())),
-        large("RocksDB, get and put a row", rocksdb_by_row(&whole())),
-        large("RocksDB, multi-get and write a batch", rocksdb_by_batch(&whole())),
-    ];
-    for contender in &mut contenders {
-        load(contender);
-    }
-    let mut random = Random(7);
-    for _ in 0..rounds {
-        for contender in &mut contenders {
-            let rate = turn(contender, &mut random);
-            contender.rates.push(rate);
-        }
-    }
-    println!("budget {} MiB, {rounds} rounds, k rows/s: median (least to most)", budget >> 20);
-    for Contender { name, mut rates, .. } in contenders {
-        rates.sort_by(f64::total_cmp);
-        let (least, median, most) = (rates[0], rates[rates.len() / 2], rates[rates.len() - 1]);
-        println!("{name:<55} {median:>9.0} ({least:.0} to {most:.0})");
+    if is_memory {
+        watch_memory(folder.path(), budget, keys, Duration::from_secs_f64(number(2, 600.0)));
+    } else {
+        compare(folder.path(), budget, keys, number(2, 3.0) as usize);
     }
 }
 
-/// Inserts all keys, in no order.
-fn load(contender: &mut Contender) {
-    let began = Instant::now();
-    let mut batch = Vec::with_capacity(BATCH);
-    for number in 0..contender.keys {
-        batch.push(key(number));
-        if batch.len() == BATCH {
-            (contender.work)(&batch);
-            batch.clear();
+fn compare(folder: &Path, budget: usize, keys: u64, rounds: usize) {
+    let fits = keys as usize * ROW_BYTES <= budget / 4 * 3;
+    let mut contenders = if fits { within_budget(folder, budget, keys) } else { beyond_budget(folder, budget, keys) };
+    let mut random = Random(7);
+    for round in 0..=rounds {
+        for contender in &mut contenders {
+            let turn = turn(contender, keys, &mut random);
+            eprintln!("{}: {:.0} k rows/s", contender.name, turn.rate());
+            // The first fills the memory.
+            if round > 0 {
+                contender.turns.push(turn);
+            }
         }
     }
-    eprintln!("{}: loaded in {:.1} s", contender.name, began.elapsed().as_secs_f64());
+    println!("budget {} MiB, {keys} keys, {rounds} rounds: median (least to most)", budget >> 20);
+    println!("{:<38}{:>28}{:>28}{:>12}{:>12}", "", "k rows/s", "CPU us a row", "written x", "read B/row");
+    for Contender { name, turns, .. } in &contenders {
+        let rate = spread(turns, Turn::rate);
+        let cpu = spread(turns, |turn| turn.cpu.as_secs_f64() * 1e6 / turn.rows);
+        let rows: f64 = turns.iter().map(|turn| turn.rows).sum();
+        let sum = |of: fn(&Turn) -> u64| turns.iter().map(of).sum::<u64>() as f64 / rows;
+        let (written, read) = (sum(|turn| turn.written) / STORED_BYTES, sum(|turn| turn.read));
+        println!("{name:<38}{rate:>28}{cpu:>28}{written:>12.1}{read:>12.0}");
+    }
+}
+
+/// State that stays in memory.
+fn within_budget(folder: &Path, budget: usize, keys: u64) -> Vec<Contender> {
+    let tables = spilling(budget / 4 * 3, &stores(folder, budget / 4));
+    vec![Contender::new("table alone", table_alone(keys)), Contender::new("two tiers", loaded(tables, keys))]
+}
+
+/// State of which the most is in RocksDB. Each has memory of its own for that, a quarter of the budget beside a table.
+fn beyond_budget(folder: &Path, budget: usize, keys: u64) -> Vec<Contender> {
+    let stores = |bytes| stores(folder, bytes);
+    let loading = stores(budget);
+    let files = all_rows(&loading, keys);
+    let by_row = Contender::new("RocksDB, get and put a row", rocksdb_by_row(&stores(budget), &files));
+    vec![
+        Contender::new("table alone", table_alone(keys)),
+        Contender::new("two tiers", two_tiers(budget / 4 * 3, &stores(budget / 4), &files)),
+        Contender::new("RocksDB, multi-get and write a batch", rocksdb_by_batch(&stores(budget), &files)),
+        Contender { is_slow: true, ..by_row },
+    ]
+}
+
+impl Contender {
+    fn new(name: &'static str, work: Work) -> Self {
+        Contender { name, work, is_slow: false, turns: Vec::new() }
+    }
+}
+
+fn stores(folder: &Path, bytes: usize) -> Arc<RocksDBRowStores> {
+    Arc::new(RocksDBRowStores::new(folder, bytes).expect("the folder can be used"))
+}
+
+impl Turn {
+    /// Thousands of rows a second.
+    fn rate(&self) -> f64 {
+        self.rows / self.wall.as_secs_f64() / 1e3
+    }
+}
+
+fn spread(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> String {
+    let mut values: Vec<f64> = turns.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    let (least, median, most) = (values[0], values[values.len() / 2], values[values.len() - 1]);
+    let digits = if median < 100.0 { 2 } else { 0 };
+    format!("{median:.digits$} ({least:.digits$} to {most:.digits$})")
+}
+
+/// The memory of the process beyond what it had before there was a table, ten times a second.
+fn watch_memory(folder: &Path, budget: usize, keys: u64, duration: Duration) {
+    let loading = stores(folder, budget / 4);
+    let files = all_rows(&loading, keys);
+    let before = resident();
+    let stores = stores(folder, budget / 4);
+    let mut work = two_tiers(budget / 4 * 3, &stores, &files);
+    drop((files, loading));
+    let (began, mut random, mut rows) = (Instant::now(), Random(7), 0_u64);
+    let (mut batch, mut most, mut next) = (vec![0; BATCH], 0, Duration::ZERO);
+    while began.elapsed() < duration {
+        batch.iter_mut().for_each(|place| *place = key(random.next() % keys));
+        work(&batch);
+        rows += BATCH as u64;
+        if began.elapsed() >= next {
+            let now = resident().saturating_sub(before);
+            most = most.max(now);
+            if next.as_millis() % 10_000 == 0 {
+                eprintln!(
+                    "{} s: {} MiB, {} MiB at most, {} k rows",
+                    next.as_secs(),
+                    now >> 20,
+                    most >> 20,
+                    rows / 1_000
+                );
+            }
+            next += Duration::from_millis(100);
+        }
+    }
+    let percent = most as f64 * 100.0 / budget as f64;
+    println!("budget {} MiB, {keys} keys: {} MiB at most, {percent:.0} %", budget >> 20, most >> 20);
+}
+
+/// Bytes of the process in memory.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number of pages") * 4096
+}
+
+/// Bytes that the process has written and read, whether or not from the disk.
+fn transferred() -> (u64, u64) {
+    let io = std::fs::read_to_string("/proc/self/io").expect("Linux");
+    let value = |name| io.lines().find_map(|line| line.strip_prefix(name)).and_then(|value| value.parse().ok());
+    (value("wchar: ").expect("a number"), value("rchar: ").expect("a number"))
+}
+
+/// What all threads have used of the processors.
+fn cpu() -> Duration {
+    // SAFETY: plain numbers, which the call fills in.
+    let usage = unsafe {
+        let mut usage = std::mem::zeroed::<libc::rusage>();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage
+    };
+    let duration = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1_000);
+    duration(usage.ru_utime) + duration(usage.ru_stime)
 }
 
 fn key(number: u64) -> u64 {
     Random(number).next()
 }
 
-/// The rate in one turn, in thousands of rows a second.
-fn turn(contender: &mut Contender, random: &mut Random) -> f64 {
-    let (began, mut rows) = (Instant::now(), 0);
-    let mut batch = vec![0; BATCH];
-    while began.elapsed() < TURN {
-        batch.iter_mut().for_each(|place| *place = key(random.next() % contender.keys));
-        (contender.work)(&batch);
-        rows += BATCH;
+/// The files of a store with a row for every key, as after a compaction of all.
+fn all_rows(stores: &Arc<RocksDBRowStores>, keys: u64) -> LocalSnapshot {
+    let began = Instant::now();
+    let (store, mut rows) = (stores.open("bench").expect("a store opens"), RowBatch::default());
+    // Of some key groups at a time, so that it takes no memory to speak of.
+    let parts = u32::try_from(keys / PART_KEYS).map_or(GROUPS, |parts| (parts + 1).next_power_of_two()).min(GROUPS);
+    for part in 0..parts {
+        let keys = (0..keys).map(|number| (group(key(number)), key(number).to_le_bytes()));
+        let mut keys: Vec<_> = keys.filter(|(group, _)| u32::from(group.0) * parts / GROUPS == part).collect();
+        keys.sort_unstable();
+        for keys in keys.chunks(LOADED) {
+            rows.clear();
+            keys.iter().for_each(|(group, key)| rows.put(*group, |out| out.extend(key), |out| 0_u64.encode(out)));
+            store.write(rows.sorted()).expect("rows are written");
+        }
     }
-    rows as f64 / began.elapsed().as_secs_f64() / 1e3
+    settle();
+    eprintln!("{keys} rows written in {:.1} s", began.elapsed().as_secs_f64());
+    store.snapshot().expect("a snapshot is made")
 }
 
-/// A table with as much memory as `budget`.
-fn table(budget: usize, stores: &Arc<RocksDBRowStores>) -> Work {
-    let max = MaxParallelism::new(GROUPS).expect("in bounds");
-    let stores = Arc::clone(stores) as Arc<dyn RowStoreFactory>;
-    let mut tables = match budget {
-        usize::MAX => TieredTables::<u64, Plain<u64>>::in_memory(max, max.all()),
-        budget => TieredTables::spilling(max, max.all(), &MemoryBudget::new(budget), stores, "bench"),
+fn open(stores: &Arc<RocksDBRowStores>, files: &LocalSnapshot) -> Arc<dyn RowStore> {
+    let fill = &mut |folder: &Path| {
+        for file in &files.files {
+            std::fs::copy(files.folder.join(&file.name), folder.join(&file.name)).expect("a file is copied");
+        }
+        Ok(())
     };
+    stores.restore("bench", fill).expect("a store opens")
+}
+
+fn turn(contender: &mut Contender, keys: u64, random: &mut Random) -> Turn {
+    let (began, cpu_before, before) = (Instant::now(), cpu(), transferred());
+    let (mut batch, mut rows) = (vec![0; BATCH], 0);
+    while began.elapsed() < TURN || !contender.is_slow && rows < keys / TURN_PART {
+        batch.iter_mut().for_each(|place| *place = key(random.next() % keys));
+        (contender.work)(&batch);
+        rows += BATCH as u64;
+    }
+    settle();
+    let (cpu, wall, after) = (cpu() - cpu_before, began.elapsed() - IDLE, transferred());
+    Turn { rows: rows as f64, wall, cpu, written: after.0 - before.0, read: after.1 - before.1 }
+}
+
+/// Waits until the process has no work left.
+fn settle() {
+    loop {
+        let before = cpu();
+        std::thread::sleep(IDLE);
+        if cpu() - before < IDLE / 50 {
+            return;
+        }
+    }
+}
+
+fn counting(mut tables: TieredTables<u64, Plain<u64>>) -> Work {
     let mut hashes = Vec::new();
     Box::new(move |keys| {
         hashes.clear();
@@ -137,12 +291,34 @@ fn table(budget: usize, stores: &Arc<RocksDBRowStores>) -> Work {
     })
 }
 
-fn group(key: u64) -> KeyGroup {
-    key.key_hash().key_group(MaxParallelism::new(GROUPS).expect("in bounds"))
+fn table_alone(keys: u64) -> Work {
+    let max = MaxParallelism::new(GROUPS).expect("in bounds");
+    loaded(TieredTables::in_memory(max, max.all()), keys)
 }
 
-fn open(stores: &Arc<RocksDBRowStores>) -> Arc<dyn RowStore> {
-    stores.open("bench").expect("a store opens")
+/// With a row for every key, inserted in no order.
+fn loaded(tables: TieredTables<u64, Plain<u64>>, keys: u64) -> Work {
+    let mut work = counting(tables);
+    let all: Vec<u64> = (0..keys).map(key).collect();
+    all.chunks(BATCH).for_each(&mut work);
+    work
+}
+
+/// Tables with as much memory as `budget`.
+fn spilling(budget: usize, stores: &Arc<RocksDBRowStores>) -> TieredTables<u64, Plain<u64>> {
+    let max = MaxParallelism::new(GROUPS).expect("in bounds");
+    let factory = Arc::clone(stores) as Arc<dyn RowStoreFactory>;
+    TieredTables::spilling(max, max.all(), &MemoryBudget::new(budget), factory, "bench")
+}
+
+fn two_tiers(budget: usize, stores: &Arc<RocksDBRowStores>, files: &LocalSnapshot) -> Work {
+    let mut tables = spilling(budget, stores);
+    tables.restore_store(open(stores, files));
+    counting(tables)
+}
+
+fn group(key: u64) -> KeyGroup {
+    key.key_hash().key_group(MaxParallelism::new(GROUPS).expect("in bounds"))
 }
 
 fn count(row: &[u8]) -> u64 {
@@ -150,13 +326,13 @@ fn count(row: &[u8]) -> u64 {
 }
 
 /// What who knows nothing of batches does: a batch of one row each.
-fn rocksdb_by_row(stores: &Arc<RocksDBRowStores>) -> Work {
-    let mut work = rocksdb_by_batch(stores);
+fn rocksdb_by_row(stores: &Arc<RocksDBRowStores>, files: &LocalSnapshot) -> Work {
+    let mut work = rocksdb_by_batch(stores, files);
     Box::new(move |keys| keys.chunks(1).for_each(&mut work))
 }
 
-fn rocksdb_by_batch(stores: &Arc<RocksDBRowStores>) -> Work {
-    let store = open(stores);
+fn rocksdb_by_batch(stores: &Arc<RocksDBRowStores>, files: &LocalSnapshot) -> Work {
+    let store = open(stores, files);
     let (mut looked_up, mut rows) = (KeyBatch::default(), RowBatch::default());
     let mut counts = vec![0; BATCH];
     Box::new(move |keys| {

@@ -166,7 +166,7 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
         }
         let result = self.table.for_each(keys, hashes, f).map_err(|(index, error)| Failure::Function(index, error));
         if let Some(below) = &mut self.below {
-            below.take_cleared(&mut self.table);
+            below.end_batch(&mut self.table, keys, hashes);
         }
         result
     }
@@ -182,7 +182,7 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
         let Some(below) = &mut self.below else { return Ok(self.table.with(hash, key, f)) };
         below.bring_back(&mut self.table, std::slice::from_ref(key), &[hash])?;
         let result = self.table.with(hash, key, f);
-        below.take_cleared(&mut self.table);
+        below.end_batch(&mut self.table, std::slice::from_ref(key), &[hash]);
         Ok(result)
     }
 

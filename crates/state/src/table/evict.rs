@@ -2,8 +2,12 @@
 //! they are asked for.
 //!
 //! Which rows leave is decided by a clock (Corbató: "A Paging Experiment with the Multics System", 1968): a hand goes
-//! over the pages, round after round, and takes the rows that were not changed since it came by last. A table gets
-//! smaller only as a whole, so it is fitted to its rows when the hand leaves it.
+//! over the pages, round after round, and takes the rows that were not changed since it came by last. That a row came in
+//! and was changed for it counts as nothing yet. So a key that comes once leaves in the same round, and makes no other
+//! key leave that comes again; and of keys that come evenly the hand takes nearly all rows of a table, which together are
+//! a larger part of those below them, so that the tier below rewrites less for each.
+//!
+//! A table gets smaller only as a whole, so it is fitted to its rows when the hand leaves it.
 //!
 //! Invariants:
 //! * to the snapshots a row that leaves is one that is removed: the tier below has it then;
@@ -86,6 +90,15 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         let slot = self.insert(index, hash, Row { key, state });
         // SAFETY: the row was inserted there just now.
         unsafe { self.groups[index].spill(slot) };
+    }
+
+    /// Takes the row of a key as not used yet, if there is one: it came in, and was used for this only.
+    pub(crate) fn take_use(&mut self, hash: KeyHash, key: &K) {
+        let group = self.index_of(hash);
+        if let Some(slot) = self.groups[group].find(hash, key) {
+            // SAFETY: the row was found there just now.
+            unsafe { self.groups[group].take_use(slot) };
+        }
     }
 
     /// Moves the hand over about `slots` slots of one table, and takes out the rows that were not changed since it came

@@ -23,7 +23,7 @@ const STANDING: u32 = 0b11;
 /// The row may lie in the tier below, in an older state.
 const SPILLED: u32 = 0b100;
 
-/// The row was changed since the eviction last came by: who changes a row sets this too, at no cost.
+/// The row was changed since the eviction last came by, or came in: who changes a row sets this too, at no cost.
 const USED: u32 = 0b1000;
 
 /// What a lane holds: a row's part of the hash and how it stands to the snapshots, or why there is no row.

@@ -87,6 +87,19 @@ impl Below {
         })
     }
 
+    /// To be called after each batch: what it brought in counts as not used yet, and keys that were cleared are taken over.
+    pub fn end_batch<K: Key, S: KeyedState>(
+        &mut self,
+        table: &mut KeyGroupTables<K, S>,
+        keys: &[K],
+        hashes: &[KeyHash],
+    ) {
+        for index in &self.misses.indexes {
+            table.take_use(hashes[*index as usize], &keys[*index as usize]);
+        }
+        self.take_cleared(table);
+    }
+
     /// Appends the keys of a key group that have rows in the store and not in the table.
     pub fn keys_only_here<K: Key, S: KeyedState>(
         &self,

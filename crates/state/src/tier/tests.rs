@@ -102,6 +102,21 @@ fn rows_in_use_stay() {
     assert!(stayed > 900, "{stayed} of 1000 rows in use are in memory");
 }
 
+/// Keys that come every twentieth time, while many more come once than there is room for.
+#[test]
+fn rows_that_come_again_outlast_those_that_come_once() {
+    let budget = MemoryBudget::new(256 << 10);
+    let (_folder, _stores, mut tables) = tables(&budget);
+    for round in 0..200 {
+        let again = round % 20 * 50;
+        count(&mut tables, again..again + 50).unwrap();
+        count(&mut tables, (round + 2) * 500..(round + 3) * 500).unwrap();
+        while tables.relieve().unwrap() == Relief::More {}
+    }
+    let stayed = (0..1_000_u64).filter(|key| tables.table().get(key.key_hash(), key).is_some()).count();
+    assert!(stayed > 900, "{stayed} of 1000 rows that come again are in memory");
+}
+
 #[test]
 fn until_the_snapshot_of_the_store_is_taken_nothing_leaves() {
     let budget = MemoryBudget::new(64 << 10);
