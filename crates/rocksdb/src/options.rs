@@ -33,6 +33,9 @@ const FILE_BYTES: std::ops::RangeInclusive<usize> = 2 << 20..=32 << 20;
 /// thousands of files, not a million.
 const FILE_GROWTH: i32 = 4;
 
+/// What a compaction reads of a file at once.
+const COMPACTION_READ_BYTES: usize = 512 << 10;
+
 /// A part of the cache with a lock of its own is to hold the indexes of some files.
 const CACHE_PART_BYTES: usize = 32 << 20;
 
@@ -87,6 +90,8 @@ impl Shared {
         let file_bytes = self.write_buffer_bytes().clamp(*FILE_BYTES.start(), *FILE_BYTES.end());
         options.set_target_file_size_base(file_bytes as u64);
         options.set_target_file_size_multiplier(FILE_GROWTH);
+        // Buffers of a compaction, one for each file it reads, are outside of the cache.
+        options.set_compaction_readahead_size(COMPACTION_READ_BYTES);
         // A key that is nowhere then costs the block that it would be in, as much as one that is there.
         options.set_optimize_filters_for_hits(true);
         options.set_compression_type(DBCompressionType::None);

@@ -369,7 +369,7 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
 impl Spilling {
     /// Bytes of memory that the rows take beyond what they may.
     fn over<K: Key, S: KeyedState>(&mut self, table: &KeyGroupTables<K, S>) -> usize {
-        self.share.take(table.used_bytes() + self.heap.bytes(table))
+        self.share.take(table.budgeted_bytes() + self.heap.bytes(table))
     }
 }
 

@@ -81,6 +81,11 @@ impl Arena {
         self.used
     }
 
+    /// Bytes between these blocks, where others were, beyond a part of a huge page: a region takes whole ones anyway.
+    pub(super) fn holes(&self) -> usize {
+        self.regions.iter().map(Region::holes).sum::<usize>().saturating_sub(HUGE_PAGE / 4)
+    }
+
     /// A zeroed block. Aborts as every allocation does where there is no memory.
     pub(super) fn acquire(&mut self, bytes: usize) -> Block {
         if bytes == 0 {
@@ -154,6 +159,11 @@ impl Region {
 
     fn resident(&self) -> usize {
         (self.fresh * UNIT).next_multiple_of(HUGE_PAGE)
+    }
+
+    fn holes(&self) -> usize {
+        let taken = self.pages.bytes - self.free * UNIT;
+        self.fresh * UNIT - taken
     }
 
     fn is_idle(&self) -> bool {

@@ -57,6 +57,15 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         self.groups.len() * size_of::<Group<K, S>>() + self.arena.used()
     }
 
+    /// Bytes of memory to keep within a budget: those in use, and the most of what waits between them.
+    ///
+    /// Not all of it, because making room does not lessen the sum: what is in use then waits. With a part it does, until
+    /// what waits has room for what comes. What waits is about a fifth, so the budget is exceeded by about a twentieth.
+    pub(crate) fn budgeted_bytes(&self) -> usize {
+        let used = self.used_bytes();
+        used + self.arena.holes().min(used / 2) / 4 * 3
+    }
+
     /// Calls `f` with the index of each of `keys` that has no row.
     pub(crate) fn missing(&self, keys: &[K], hashes: &[KeyHash], mut f: impl FnMut(usize)) {
         for (i, (key, hash)) in keys.iter().zip(hashes).enumerate() {

@@ -88,6 +88,32 @@ fn memory_is_held_while_ten_times_as_much_comes() {
     tables.with(5_u64.key_hash(), &5, |state| assert_eq!(state.0, 2)).unwrap();
 }
 
+/// Tables that grow and shrink all the time leave memory between them.
+#[test]
+fn memory_between_tables_counts() {
+    const BUDGET: usize = 16 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let stores = Arc::new(MemoryRowStores::new(folder.path()));
+    let max = MaxParallelism::new(128).unwrap();
+    let budget = MemoryBudget::new(BUDGET);
+    let mut tables = TieredTables::<u64, Plain<[u64; 32]>>::spilling(max, max.all(), &budget, stores, "the test");
+    for round in 0..300 {
+        let keys: Vec<u64> = (0..1_000).map(|i| (round * 1_000 + i) % 120_000).collect();
+        let hashes: Vec<KeyHash> = keys.iter().map(Data::key_hash).collect();
+        let done: Result<(), Failure<()>> = tables.for_each(&keys, &hashes, |_, state| {
+            state.0[0] += 1;
+            Ok(())
+        });
+        done.unwrap();
+        while tables.relieve().unwrap() == Relief::More {}
+        // The last huge page of a region counts as a whole.
+        let allocated = tables.table().allocated_bytes();
+        assert!(allocated <= BUDGET / 8 * 9 + (2 << 20), "{allocated} bytes in round {round}");
+    }
+    let held = tables.table().len() * size_of::<(u64, [u64; 32])>();
+    assert!(held > BUDGET / 3, "{held} bytes of rows: the budget is not used");
+}
+
 /// A tenth of the keys is in use all the time, and the others come once in a while.
 #[test]
 fn rows_in_use_stay() {
