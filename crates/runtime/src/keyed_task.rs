@@ -377,12 +377,14 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
         let began = self.now();
         let (max, range) = (self.task.attempt.max_parallelism, self.contents.range);
         let is_savepoint = self.task.control().savepoint(id).is_some();
+        // A savepoint holds everything, and no lineage hears of it: the next checkpoint has what changed since the last one.
         let begin = |lineage: &mut LineageHandle| match is_savepoint {
-            true => lineage.begin_savepoint(range),
+            true => vec![true; range.count()],
             false => lineage.begin(),
         };
         let full = begin(&mut self.contents.rows_lineage);
         let store = self.contents.rows.begin_snapshot(|group| match full[range.index_of(group)] {
+            _ if is_savepoint => Scope::Aside,
             true => Scope::Full,
             false => Scope::Changed,
         });
@@ -391,7 +393,11 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             self.task.uploads.store(id, &self.task.id, STATE, store);
         }
         let timers_full = begin(&mut self.contents.timers_lineage);
-        for chunk in self.contents.timers.snapshot(&timers_full) {
+        let timers = match is_savepoint {
+            true => self.contents.timers.snapshot_aside(),
+            false => self.contents.timers.snapshot(&timers_full),
+        };
+        for chunk in timers {
             if !is_savepoint {
                 let is_full = timers_full[range.index_of(chunk.group)];
                 self.contents.timers_lineage.wrote(chunk.group, is_full, chunk.bytes.len());

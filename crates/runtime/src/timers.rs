@@ -165,13 +165,24 @@ impl<K: Key> Timers<K> {
             }
         }
         for (index, group) in self.range.iter().enumerate().filter(|(index, _)| full[*index]) {
-            for domain in [TimeDomain::EventTime, TimeDomain::ProcessingTime] {
-                for ((time_ms, _), keys) in &self.of(domain).queues[index] {
-                    keys.iter().for_each(|key| chunks.timer(group, domain, *time_ms, key));
-                }
+            self.all_of(index, group, &mut chunks);
+        }
+        chunks.named()
+    }
+
+    /// All timers, aside from the other snapshots: what has changed is left to the next.
+    pub fn snapshot_aside(&self) -> Vec<Chunk> {
+        let mut chunks = Chunks::default();
+        self.range.iter().enumerate().for_each(|(index, group)| self.all_of(index, group, &mut chunks));
+        chunks.named()
+    }
+
+    fn all_of(&self, index: usize, group: KeyGroup, chunks: &mut Chunks) {
+        for (domain, due) in [(TimeDomain::EventTime, &self.event), (TimeDomain::ProcessingTime, &self.processing)] {
+            for ((time_ms, _), keys) in &due.queues[index] {
+                keys.iter().for_each(|key| chunks.timer(group, domain, *time_ms, key));
             }
         }
-        chunks.0.into_iter().map(|((group, kind), chunk)| chunk.named(group, kind)).collect()
     }
 
     /// Takes in a section of a snapshot.
@@ -242,6 +253,10 @@ struct Entries {
 }
 
 impl Chunks {
+    fn named(self) -> Vec<Chunk> {
+        self.0.into_iter().map(|((group, kind), chunk)| chunk.named(group, kind)).collect()
+    }
+
     fn removed(&mut self, group: KeyGroup, domain: TimeDomain, (time_ms, hash): Place) {
         self.add(group, false, domain, time_ms).extend_from_slice(&hash.0.to_le_bytes());
     }
@@ -370,6 +385,26 @@ mod tests {
             assert_eq!(restored.processing.queues, timers.processing.queues, "round {round}");
             assert_eq!(restored.event.heads, timers.event.heads);
         }
+    }
+
+    #[test]
+    fn a_snapshot_aside_has_all_timers_and_leaves_the_changes_to_the_next() {
+        let mut timers = timers();
+        (0..100).for_each(|i| timers.register(TimeDomain::EventTime, i, &format!("key {i}")));
+        timers.snapshot(&[true; 8]);
+        timers.register(TimeDomain::ProcessingTime, 7, &"new".to_string());
+        timers.delete(TimeDomain::EventTime, 3, &"key 3".to_string());
+        let mut restored = self::timers();
+        load(&mut restored, &timers.snapshot_aside());
+        assert_eq!(restored.event.queues, timers.event.queues);
+        assert_eq!(restored.processing.queues, timers.processing.queues);
+        let changes = timers.snapshot(&[false; 8]);
+        let entries = |kind| changes.iter().filter(|chunk| chunk.kind == kind).map(|chunk| chunk.entries).sum::<u64>();
+        assert_eq!(
+            (entries(ChunkKind::Removed), entries(ChunkKind::Rows)),
+            (2, 1),
+            "of both places what was there may be old"
+        );
     }
 
     #[test]

@@ -116,13 +116,6 @@ impl LineageHandle {
         self.rebase.begin()
     }
 
-    /// A savepoint takes everything, outside of this lineage, and with it the notes of what has changed: so the next snapshot that
-    /// counts here has to hold everything again. What is handed over for the savepoint is not to be [noted](Self::wrote).
-    pub fn begin_savepoint(&mut self, range: KeyGroupRange) -> Vec<bool> {
-        self.rebase.forget();
-        vec![true; range.count()]
-    }
-
     /// A section of `bytes` bytes was handed over.
     pub fn wrote(&mut self, group: KeyGroup, is_full: bool, bytes: usize) {
         self.rebase.wrote(group, is_full, bytes as u64);

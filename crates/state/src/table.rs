@@ -189,7 +189,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     ///
     /// Who restores a key group loads a [full](Scope::Full) snapshot of it and those of [changes](Scope::Changed) that
     /// followed without a gap, in this order. If the snapshot before was [given up](Self::abort_snapshot), this one is
-    /// full in every key group, whatever `scope` says.
+    /// full in every key group, whatever `scope` says. One that is [aside](Scope::Aside) is not among those before and after.
     ///
     /// Takes time with the number of key groups and a 4096th of that of rows.
     ///
@@ -197,9 +197,14 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
     /// If one is in progress.
     pub fn begin_snapshot(&mut self, mut scope: impl FnMut(KeyGroup) -> Scope) {
         assert!(!self.snapshot_in_progress(), "the snapshot before this one has to be finished or aborted first");
-        let is_full = std::mem::take(&mut self.changes_lost);
-        let scope = |group| if is_full { Scope::Full } else { scope(group) };
+        let is_full = self.changes_lost;
+        let scope = |group| match scope(group) {
+            Scope::Aside => Scope::Aside,
+            Scope::Full | Scope::Changed if is_full => Scope::Full,
+            scope => scope,
+        };
         let scopes: Vec<Scope> = self.range.iter().map(scope).collect();
+        self.changes_lost &= scopes.contains(&Scope::Aside);
         let spare = std::mem::take(&mut self.spare);
         let snapshot = Snapshot::begin(&mut self.groups, self.range.start(), &scopes, &mut self.removals, spare);
         self.snapshot = Some(snapshot);
@@ -230,10 +235,12 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         self.snapshot.as_mut().map_or(&mut self.spare, Snapshot::spare).give(chunk);
     }
 
-    /// Gives up the snapshot in progress, if there is one. What has changed is not known then, so the next one is full in
-    /// every key group.
+    /// Gives up the snapshot in progress, if there is one. Unless it was aside from the others, what has changed is not known
+    /// then, so the next one is full in every key group.
     pub fn abort_snapshot(&mut self) {
-        if self.snapshot.is_some() {
+        if self.snapshot.as_ref().is_some_and(Snapshot::is_aside) {
+            self.end_snapshot();
+        } else if self.snapshot.is_some() {
             self.lose_changes();
             self.end_snapshot();
         }

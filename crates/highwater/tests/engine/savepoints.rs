@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use highwater::client::{Answer, JobRequest, SavepointTarget};
+use highwater::client::{Answer, JobRequest, SavepointTarget, Taken};
 use highwater::connectors::CollectSink;
 use highwater::prelude::*;
 use highwater::status::JobPhase;
@@ -105,8 +105,17 @@ impl Asked {
 
     /// The path of what was taken.
     pub fn path(&self) -> String {
+        self.taken().path
+    }
+
+    /// The bytes that were written for it.
+    fn bytes(&self) -> u64 {
+        self.taken().bytes
+    }
+
+    fn taken(&self) -> Taken {
         match self.receiver.recv().unwrap() {
-            Answer::Completed(Some(taken)) => taken.path,
+            Answer::Completed(Some(taken)) => taken,
             other => panic!("no savepoint: {other:?}"),
         }
     }
@@ -231,6 +240,30 @@ fn the_checkpoint_after_a_savepoint_holds_what_the_savepoint_took() {
             assert!(sorted(&sink) == expected(COUNT, KEYS), "{workers} workers: rows are lost or old");
         });
     }
+}
+
+#[test]
+fn the_checkpoint_after_a_savepoint_holds_only_what_has_changed_since_the_one_before() {
+    returns(|| {
+        let (target, sink) = (tempfile::tempdir().unwrap(), CollectSink::new());
+        let env = on(Arc::new(MemoryStorage::new()), 1, 0);
+        env.enable_checkpointing(HOUR);
+        let requests = [JobRequest::Checkpoint, savepoint(target.path()), JobRequest::Checkpoint];
+        let asked = [(); 3].map(|()| Asked::new(1));
+        let steps = [HALF, HALF + 5, HALF + 10].into_iter().zip(requests).zip(&asked);
+        let steps: Vec<_> = steps.map(|((at, request), asked)| asked.step(at, env.client(), request)).collect();
+        let numbers =
+            Numbers::new(COUNT).when(move |number| match steps.iter().any(|step| step(number) == Step::Wait) {
+                true => Step::Wait,
+                false => Step::Emit,
+            });
+        padded(&env, numbers, KEYS, no_trouble(), &sink);
+        run(&env).unwrap();
+        let [first, savepoint, last] = asked.each_ref().map(Asked::bytes);
+        assert!(savepoint > first / 2, "the savepoint has {savepoint} bytes, the checkpoint before it {first}");
+        assert!(last < first / 2, "the checkpoint after the savepoint has {last} bytes, that before it {first}");
+        assert!(sorted(&sink) == expected(COUNT, KEYS));
+    });
 }
 
 #[test]

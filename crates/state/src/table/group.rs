@@ -86,12 +86,12 @@ impl<K, S> Group<K, S> {
     #[inline]
     pub(super) fn slots_in(&self, bucket: usize, scope: Scope) -> Slots {
         match scope {
-            Scope::Full => self.buckets.occupied(bucket),
+            Scope::Full | Scope::Aside => self.buckets.occupied(bucket),
             Scope::Changed => self.buckets.changed(bucket),
         }
     }
 
-    /// Passes the rows of this scope in a page to `f`. From then on they are as the snapshots have them.
+    /// Passes the rows of this scope in a page to `f`. From then on they are as the snapshots have them, unless this one is aside.
     #[inline]
     pub(super) fn capture(&mut self, page: usize, scope: Scope, mut f: impl FnMut(&Row<K, S>)) {
         for bucket in self.buckets.page(page) {
@@ -99,7 +99,9 @@ impl<K, S> Group<K, S> {
                 // SAFETY: the slot holds a row.
                 unsafe {
                     f(self.buckets.row(slot));
-                    self.buckets.store(slot);
+                    if scope != Scope::Aside {
+                        self.buckets.store(slot);
+                    }
                 }
             }
         }

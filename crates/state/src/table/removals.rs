@@ -45,11 +45,14 @@ impl Removals {
         }
     }
 
-    /// Moves what there is of the groups whose changes are asked for to `chunks`, and forgets the rest.
+    /// Moves what there is of the groups whose changes are asked for to `chunks`, and forgets the rest, except for a snapshot that
+    /// is aside from the others.
     pub(super) fn drain(&mut self, start: u32, scopes: &[Scope], chunks: &mut Vec<Chunk>) {
         let scope = |group: KeyGroup| scopes[(u32::from(group.0) - start) as usize];
-        chunks.extend(self.closed.drain(..).filter(|chunk| scope(chunk.group) == Scope::Changed));
-        for (index, open) in self.open.iter_mut().enumerate().filter(|(_, open)| open.entries > 0) {
+        let taken = self.closed.extract_if(.., |chunk| scope(chunk.group) != Scope::Aside);
+        chunks.extend(taken.filter(|chunk| scope(chunk.group) == Scope::Changed));
+        let is_taken = |index: usize, open: &Open| open.entries > 0 && scopes[index] != Scope::Aside;
+        for (index, open) in self.open.iter_mut().enumerate().filter(|(index, open)| is_taken(*index, open)) {
             let chunk = open.take(KeyGroup((start as usize + index) as u16));
             if scopes[index] == Scope::Changed {
                 chunks.push(chunk);

@@ -6,7 +6,8 @@
 //!
 //! For a snapshot of changes, pages without any count as captured from the start, and of the others only the rows with
 //! changes are encoded. What is captured counts as stored: from then on a change is one for the next snapshot. The bits
-//! that say which pages have changes are taken over at the begin, so the two snapshots never mix.
+//! that say which pages have changes are taken over at the begin, so the two snapshots never mix. A snapshot aside from the
+//! others captures all pages, and leaves both flags and bits as they are.
 //!
 //! Invariants:
 //! * every page that existed when the snapshot began is captured at most once, and unchanged until then; those not
@@ -31,6 +32,8 @@ pub enum Scope {
     Full,
     /// What changed since the snapshot before this one began.
     Changed,
+    /// Every row, aside from the other snapshots: none builds on this one, and what has changed stays noted for the next.
+    Aside,
 }
 
 /// What a chunk holds.
@@ -113,6 +116,11 @@ impl Snapshot {
         let captures = groups.iter_mut().zip(scopes).map(capture).collect();
         let sweep = (0, GoldenOrder::new(groups.first().map_or(0, Group::pages)));
         Snapshot { captures, captured, sweep, start, closed, spare }
+    }
+
+    /// Whether it leaves nothing behind: all of it is aside from the other snapshots.
+    pub(super) fn is_aside(&self) -> bool {
+        self.captures.iter().all(|capture| capture.scope == Scope::Aside)
     }
 
     /// Memory to keep for the next snapshot.
@@ -201,13 +209,17 @@ impl Capture {
     /// Marks the moment for one table, whose bits are appended to `captured`.
     fn begin<K: Key, S: KeyedState>(group: &mut Group<K, S>, scope: Scope, captured: &mut Vec<u64>) -> Self {
         let first_word = captured.len();
-        captured.extend(group.changed_pages().iter_mut().map(|changed| match (scope, std::mem::take(changed)) {
-            (Scope::Full, _) => 0,
-            (Scope::Changed, changed) => !changed,
+        captured.extend(group.changed_pages().iter_mut().map(|changed| match scope {
+            Scope::Full => {
+                *changed = 0;
+                0
+            }
+            Scope::Changed => !std::mem::take(changed),
+            Scope::Aside => 0,
         }));
         let pages_left = match scope {
             _ if group.len() == 0 => 0,
-            Scope::Full => group.pages(),
+            Scope::Full | Scope::Aside => group.pages(),
             Scope::Changed => captured[first_word..].iter().map(|word| word.count_zeros() as usize).sum(),
         };
         Capture { scope, first_word, pages_left, rows_left: group.len(), rows: 0, bytes: Vec::new() }
@@ -216,7 +228,7 @@ impl Capture {
     /// Gets memory for the chunk that begins with a page: for what is left of the table if nothing is on the heap.
     fn reserve<K: Key, S: KeyedState>(&mut self, group: &Group<K, S>, page: usize, spare: &mut Spare) {
         let rows = match self.scope {
-            Scope::Full => self.rows_left,
+            Scope::Full | Scope::Aside => self.rows_left,
             // Taken that the other pages have as many.
             Scope::Changed => self.rows_left.min(group.slots_of(page, self.scope).count() * self.pages_left),
         };

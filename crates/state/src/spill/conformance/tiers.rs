@@ -248,7 +248,7 @@ impl<'a, K: Key> Model<'a, K, Number> {
         if self.random.one_in(12) {
             // Given up at any stage: also when the table's part is done.
             self.tables.abort_snapshot();
-            self.is_broken = true;
+            self.is_broken |= !taking.is_savepoint;
             return;
         }
         if !taking.table_is_done {
@@ -280,9 +280,13 @@ impl<'a, K: Key> Model<'a, K, Number> {
         let is_full = is_savepoint || self.is_broken;
         let changed: BTreeSet<KeyGroup> =
             groups.filter(|group| !is_full && self.history.contains_key(group) && !self.random.one_in(5)).collect();
-        // A savepoint takes with it what was noted of changes.
-        self.is_broken = is_savepoint;
-        let scope = |group| if changed.contains(&group) { Scope::Changed } else { Scope::Full };
+        // A savepoint leaves to the others what was noted of changes.
+        self.is_broken &= is_savepoint;
+        let scope = |group| match changed.contains(&group) {
+            _ if is_savepoint => Scope::Aside,
+            true => Scope::Changed,
+            false => Scope::Full,
+        };
         let store = match self.tables.begin_snapshot(scope).expect("the store works") {
             Some(snapshot) => Store::Begun(snapshot),
             None => Store::None,
@@ -344,6 +348,8 @@ impl<'a, K: Key> Model<'a, K, Number> {
         if self.random.one_in(2) {
             let [_, spilling] = both;
             (self.budget, self.tables, self.rows) = (budget, spilling, taking.rows);
+            // The snapshots before are of another course.
+            self.is_broken = true;
         }
     }
 

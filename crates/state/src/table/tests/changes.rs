@@ -103,6 +103,31 @@ fn what_was_loaded_is_unchanged() {
 }
 
 #[test]
+fn a_snapshot_aside_from_the_others_leaves_what_has_changed_to_the_next() {
+    let mut tables = stored(4, 10_000);
+    (0..1_000).for_each(|key| set(&mut tables, key, 2));
+    (1_000..1_040).for_each(|key| set(&mut tables, key, 0));
+    tables.begin_snapshot(|_| Scope::Aside);
+    let mut emitted = Emitted::default();
+    assert!(!emitted.advance(&mut tables, 1_000));
+    (900..1_200).for_each(|key| set(&mut tables, key, 3));
+    (0..20).for_each(|key| set(&mut tables, key, 0));
+    assert!(emitted.advance(&mut tables, usize::MAX));
+    assert_eq!((emitted.entries(ChunkKind::Rows), emitted.entries(ChunkKind::Removed)), (10_000 - 40, 0));
+    assert_eq!(snapshot(&mut tables, Scope::Changed), (1_200 - 20, 40 + 20));
+    // One that is given up has taken nothing either.
+    set(&mut tables, 5_000, 2);
+    tables.begin_snapshot(|_| Scope::Aside);
+    tables.abort_snapshot();
+    assert_eq!(snapshot(&mut tables, Scope::Changed), (1, 0));
+    // And one after another that was given up does not take the place of what has to be full.
+    tables.begin_snapshot(|_| Scope::Changed);
+    tables.abort_snapshot();
+    assert_eq!(snapshot(&mut tables, Scope::Aside), (10_000 - 20, 0));
+    assert_eq!(snapshot(&mut tables, Scope::Changed), (10_000 - 20, 0));
+}
+
+#[test]
 fn after_one_that_was_given_up_the_next_is_full() {
     let mut tables = stored(4, 5_000);
     set(&mut tables, 1, 2);

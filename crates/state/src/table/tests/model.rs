@@ -29,6 +29,8 @@ struct Copying {
     rows: BTreeMap<u64, u64>,
     /// The key groups of which it holds only what changed.
     changed: BTreeSet<KeyGroup>,
+    /// Whether it is aside from the others.
+    is_aside: bool,
     emitted: Emitted,
 }
 
@@ -167,7 +169,7 @@ impl<K: Key, S: KeyedState> Model<K, S> {
         assert!(self.tables.snapshot_in_progress());
         if self.random.below(12) == 0 {
             self.tables.abort_snapshot();
-            self.is_aborted = true;
+            self.is_aborted |= !snapshot.is_aside;
         } else if snapshot.emitted.advance(&mut self.tables, self.random.0 as usize % 500) {
             self.end_snapshot(snapshot);
         } else {
@@ -178,6 +180,12 @@ impl<K: Key, S: KeyedState> Model<K, S> {
 
     /// Sometimes all of one scope, sometimes a mix.
     fn begin_snapshot(&mut self) {
+        if self.random.below(6) == 0 {
+            self.tables.begin_snapshot(|_| Scope::Aside);
+            let (rows, changed) = (self.rows.clone(), BTreeSet::new());
+            self.snapshot = Some(Copying { rows, changed, is_aside: true, emitted: Emitted::default() });
+            return;
+        }
         let full = [0, 1, 2, 10][self.random.below(4) as usize];
         let mut changed = BTreeSet::new();
         self.tables.begin_snapshot(|group| {
@@ -190,18 +198,27 @@ impl<K: Key, S: KeyedState> Model<K, S> {
         if std::mem::take(&mut self.is_aborted) {
             changed.clear();
         }
-        self.snapshot = Some(Copying { rows: self.rows.clone(), changed, emitted: Emitted::default() });
+        self.snapshot =
+            Some(Copying { rows: self.rows.clone(), changed, is_aside: false, emitted: Emitted::default() });
     }
 
     /// What the history replays is the content when the snapshot began; sometimes the run goes on from there.
     fn end_snapshot(&mut self, snapshot: Copying) {
         let rows = snapshot.rows.clone();
-        self.history.add(snapshot);
         let mut replayed = KeyGroupTables::new(self.tables.max, self.tables.range);
+        if snapshot.is_aside {
+            let mut alone = History::default();
+            alone.add(snapshot);
+            alone.replay(&mut replayed);
+            assert!(content(&replayed) == self.expected(&rows), "the snapshot is not the content when it began");
+            self.snapshots += 1;
+            return;
+        }
+        self.history.add(snapshot);
         self.history.replay(&mut replayed);
         assert!(content(&replayed) == self.expected(&rows), "the snapshots are not the content when the last began");
         self.snapshots += 1;
-        if self.random.below(6) == 0 {
+        if self.random.below(4) == 0 {
             (self.tables, self.rows) = (replayed, rows);
             self.restores += 1;
         }
