@@ -68,16 +68,22 @@ impl ControlSocket {
 }
 
 /// Binds the socket, in the place of one that a process of the same number has left.
+///
+/// It gets its name when it listens: whoever finds a socket that nobody listens on takes it for what a killed job has left, and
+/// removes it.
 fn listen(path: &Path) -> Result<UnixListener> {
     let failed = |error: std::io::Error| {
         let message = format!("cannot listen on the control socket {}: name another --run-dir", path.display());
         Error::new(ErrorKind::Settings, message).with_source(error)
     };
-    if UnixStream::connect(path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
-        fs::remove_file(path).map_err(failed)?;
+    if UnixStream::connect(path).is_ok() {
+        return Err(failed(std::io::ErrorKind::AddrInUse.into()));
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let hidden = path.with_file_name(format!(".{}", path.file_stem().unwrap_or_default().display()));
+    let _ = fs::remove_file(&hidden);
+    let listener = UnixListener::bind(&hidden).map_err(failed)?;
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    fs::rename(&hidden, path).map_err(failed)?;
     Ok(listener)
 }
 
@@ -203,4 +209,32 @@ fn failed(reason: String) -> Answer {
 
 fn say(mut stream: &UnixStream, answer: &Answer) -> std::io::Result<()> {
     stream.write_all(answer.line().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_for_jobs_takes_no_socket_from_one_that_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = RunDir::at(folder.path().join("run").to_str());
+        dir.create().unwrap();
+        let socket = |pid| dir.socket(&JobName::parse("visitors").unwrap(), pid).unwrap();
+        std::thread::scope(|scope| {
+            let starts = scope.spawn(|| {
+                for pid in 0..500 {
+                    let _listener = listen(&socket(pid)).unwrap();
+                    assert!(UnixStream::connect(socket(pid)).is_ok());
+                }
+            });
+            while !starts.is_finished() {
+                dir.jobs().unwrap();
+            }
+        });
+        assert_eq!(dir.jobs().unwrap(), []);
+        assert!(!socket(0).exists(), "what was left is removed");
+        drop(listen(&socket(0)).unwrap());
+        assert!(listen(&socket(0)).is_ok(), "what is left is replaced");
+    }
 }

@@ -3,8 +3,8 @@
 //! `cargo test` builds the example too; with `--test control` alone, run `cargo build --example visitors` before.
 #![allow(clippy::disallowed_methods, reason = "the test watches real processes in real time")]
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,16 +50,17 @@ impl Place {
         let profile = test.parent().and_then(Path::parent).expect("a test is in target/<profile>/deps");
         let program = profile.join("examples").join("visitors");
         assert!(program.exists(), "{} is missing: cargo build -p highwater --example visitors", program.display());
+        let log = tempfile::tempfile().unwrap();
         let child = Command::new(program)
             .current_dir(self.0.path())
             .args(["--output", "output", "--rate", "5000", "--run-dir", &self.path("run")])
             .args(["--checkpoint-interval", "50ms", "--checkpoint-dir", "checkpoints"])
             .args(arguments)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log.try_clone().unwrap())
             .spawn()
             .unwrap();
-        Running { child, dir: self.run_dir() }
+        Running { child, log, dir: self.run_dir() }
     }
 
     /// The lines of the output that are visible.
@@ -75,6 +76,8 @@ impl Place {
 
 struct Running {
     child: Child,
+    /// What it has written to standard error.
+    log: File,
     dir: RunDir,
 }
 
@@ -88,7 +91,8 @@ impl Drop for Running {
 impl Running {
     fn job(&mut self) -> RunningJob {
         wait_for("the socket", || {
-            assert_eq!(self.child.try_wait().unwrap(), None, "the job has ended");
+            let ended = self.child.try_wait().unwrap();
+            assert_eq!(ended, None, "the job has ended:\n{}", self.log());
             self.dir.find("visitors").ok()
         })
     }
@@ -105,8 +109,17 @@ impl Running {
         wait_for("a checkpoint", || (self.status().checkpoints_completed > 0).then_some(()));
     }
 
-    fn wait_for_end(mut self) -> i32 {
-        wait_for("the end", || self.child.try_wait().unwrap()).code().expect("it ends by itself")
+    /// Waits until it ends by itself, without an error.
+    fn wait_for_end(mut self) {
+        let status = wait_for("the end", || self.child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0), "{}", self.log());
+    }
+
+    fn log(&mut self) -> String {
+        let mut log = String::new();
+        self.log.rewind().unwrap();
+        self.log.read_to_string(&mut log).unwrap();
+        log
     }
 }
 
@@ -158,7 +171,7 @@ fn a_job_is_asked_for_savepoints_and_stops_and_resumes_exactly() {
     let answers = ask(&job, &Request::Stop { drain: false, savepoint: Some(elsewhere) });
     let last = completed(&answers);
     assert!(matches!(answers[2], Answer::Ending { .. }), "{answers:?}");
-    assert_eq!(running.wait_for_end(), 0);
+    running.wait_for_end();
     assert!(!job.socket.exists(), "the socket is left");
     let before = place.output();
     assert_counted_once(&before);
@@ -169,7 +182,7 @@ fn a_job_is_asked_for_savepoints_and_stops_and_resumes_exactly() {
     assert_eq!(running.status().restored.as_ref(), Some(&last.path));
     let answers = ask(&running.job(), &Request::Stop { drain: true, savepoint: None });
     completed(&answers);
-    assert_eq!(running.wait_for_end(), 0);
+    running.wait_for_end();
     let after = place.output();
     assert!(after.len() > before.len());
     assert_counted_once(&after);
@@ -208,7 +221,7 @@ fn a_client_that_talks_nonsense_or_goes_away_does_no_harm() {
     assert!(matches!(&nowhere[..], [Answer::Failed { reason }] if reason.contains("--savepoint-dir")), "{nowhere:?}");
     completed(&ask(&job, &Request::Checkpoint {}));
     completed(&ask(&job, &Request::Stop { drain: false, savepoint: None }));
-    assert_eq!(running.wait_for_end(), 0);
+    running.wait_for_end();
     drop(silent);
 }
 
@@ -228,7 +241,7 @@ fn a_killed_job_is_no_running_job_and_a_signal_still_stops_one() {
     running.settle();
     let status = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status().unwrap();
     assert!(status.success());
-    assert_eq!(running.wait_for_end(), 0);
+    running.wait_for_end();
     assert_eq!(place.run_dir().jobs().unwrap(), []);
     assert_counted_once(&place.output());
 }
