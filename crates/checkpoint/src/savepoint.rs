@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// The frame around [`SavepointLocation`].
 const LOCATION: Kind = Kind { magic: *b"HWSP", version: 1, name: "location of a savepoint" };
 
-/// The folder of a savepoint. Shown to people without the options of its storage.
+/// The folder of a savepoint. Displayed as a job can be given it to start from: with the options of its storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavepointLocation {
     /// The URI that its storage is opened from, with its options.
@@ -54,6 +54,7 @@ impl SavepointLocation {
 
 impl fmt::Display for SavepointLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.storage.split('?').next().unwrap_or_default(), self.folder)
+        let (place, options) = self.storage.split_at(self.storage.find('?').unwrap_or(self.storage.len()));
+        write!(f, "{place}/{}{options}", self.folder)
     }
 }

@@ -18,7 +18,7 @@ fn location() -> SavepointLocation {
 fn what_was_stored_is_read_and_is_still_written_so() {
     assert_eq!(SavepointLocation::decode(VERSION_1, "here").unwrap(), location());
     assert_eq!(location().encode(), VERSION_1, "the format has changed: it needs a new version and a new fixture");
-    assert_eq!(location().to_string(), "s3://bucket/savepoints/savepoint-visitors-12-19aac0b4b3e");
+    assert_eq!(location().to_string(), "s3://bucket/savepoints/savepoint-visitors-12-19aac0b4b3e?region=eu-west-1");
 }
 
 #[test]

@@ -32,9 +32,11 @@ impl SnapshotDir {
         &self.folder
     }
 
-    /// Where it lies, for people.
+    /// Where it lies, as it can be given to a job to start from: with the options of its storage.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.storage.uri(), self.folder)
+        let (place, with_options) = (self.storage.uri(), self.storage.reopen_uri());
+        let options = with_options.strip_prefix(&place).unwrap_or_default();
+        format!("{place}/{}{options}", self.folder)
     }
 
     /// Creates the folder. Safe to repeat.

@@ -76,10 +76,7 @@ pub fn survives<B: StateBackend + 'static>(cut: Cut, parallelism: &[usize], save
         let mut asked = interruption.asked.lock().expect("no source panics while it holds this");
         let progress = asked.progress.take().expect("a run that ends before its input was cut");
         pending = [0, 1].map(|domain| pending[domain] + usize::from(progress.pending_timers()[domain] > 0));
-        // Paths are shown without the options that open their storage.
-        let options = savepoints.find('?').map_or("", |at| &savepoints[at..]);
-        let taken = asked.savepoint().filter(|_| cut == Cut::Savepoint);
-        start = taken.map(|path| StartFrom::Path(format!("{path}{options}")));
+        start = asked.savepoint().filter(|_| cut == Cut::Savepoint).map(StartFrom::Path);
         ledger.go_back(progress);
     }
     assert!(pending.iter().all(|runs| *runs >= parallelism.len()), "timers were pending at {pending:?} cuts");
