@@ -1,5 +1,6 @@
 //! Text: a `u32` length in bytes, then the bytes of the UTF-8.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use highwater_core::KeyHash;
@@ -8,7 +9,7 @@ use super::{Data, DecodeError, SLOT, Width, decode_len, encode_len, hash_in_scra
 use crate::schema::Schema;
 
 macro_rules! text {
-    ($($text:ty),*) => {$(
+    ($($text:ty: $own:expr),*) => {$(
         impl Data for $text {
             const WIDTH: Width = Width::at_least(4);
 
@@ -23,7 +24,7 @@ macro_rules! text {
 
             #[inline]
             fn decode(input: &mut &[u8]) -> Result<Self, DecodeError> {
-                decode(input).map(<$text>::from)
+                decode(input).map($own)
             }
 
             #[inline]
@@ -34,7 +35,7 @@ macro_rules! text {
     )*};
 }
 
-text!(String, Box<str>, Arc<str>);
+text!(String: String::from, Box<str>: Box::from, Arc<str>: Arc::from, Cow<'static, str>: |text| Cow::Owned(text.to_owned()));
 
 #[inline]
 fn encode(text: &str, out: &mut Vec<u8>) {

@@ -1,0 +1,13 @@
+//! Nexmark: an auction site as a stream of persons, auctions and bids, and the queries that the field measures itself by.
+//!
+//! The stream is that of the public implementation for Flink with fixed seeds, byte for byte, so that the results of queries
+//! can be compared row by row with those of others. [`Event`] displays as one line of the canonical text of the stream.
+
+mod channels;
+mod event;
+mod generator;
+mod random;
+mod text;
+
+pub use event::{Auction, Bid, Event, Person, Text};
+pub use generator::{BASE_TIME_MS, Generator};
