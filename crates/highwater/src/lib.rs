@@ -46,6 +46,7 @@
 //! ```
 //!
 //! * [`environment`] and [`stream`]: building a job; [`connected`]: functions with two inputs, and broadcast state;
+//! * [`window`]: streams divided into windows;
 //! * [`state`]: what can be declared, and what can be stored;
 //! * [`connectors`]: files, sockets, generators, memory, standard output; [`source`] and [`sink`] to write your own;
 //! * [`settings`]: the command line, configuration file and environment variables that every job has;
@@ -61,6 +62,7 @@ mod progress;
 pub mod settings;
 pub mod signals;
 pub mod stream;
+pub mod window;
 
 pub use backend::{FsStateBackend, MemoryStateBackend, StateBackend};
 pub use connected::{BroadcastStream, ConnectedStreams};

@@ -14,6 +14,9 @@ use highwater_state::{Data, Key, Plain};
 
 use crate::connected::{BroadcastStream, Connectable, ConnectedStreams};
 use crate::connectors::PrintSink;
+use crate::window::{
+    CountEvictor, CountTrigger, EvictingWindowedStream, GlobalWindows, PurgingTrigger, WindowAssigner, WindowedStream,
+};
 
 pub(crate) type SharedGraph = Rc<RefCell<Graph>>;
 
@@ -184,6 +187,21 @@ impl<T: Record> DataStream<T> {
         KeyedStream { stream: self.clone(), selector: key, key: PhantomData }
     }
 
+    /// All records of the stream divided into windows, which one subtask computes.
+    pub fn window_all<A: WindowAssigner<T>>(&self, assigner: A) -> WindowedStream<(), T, fn(&T), A>
+    where
+        T: Data + Sync,
+    {
+        let all: fn(&T) = |_| ();
+        self.key_by(all).window(assigner)
+    }
+
+    /// Has the job refused because of the settings of the operator that makes this stream.
+    pub(crate) fn rejected(self, problem: &str) -> Self {
+        self.graph.borrow_mut().reject(self.node, problem);
+        self
+    }
+
     /// Sends the records to a sink.
     pub fn sink_to<S: Sink<Record = T>>(&self, sink: S) -> DataStreamSink {
         let node = self.graph.borrow_mut().sink("sink", self.stream, sink);
@@ -227,6 +245,34 @@ impl<K: Key, T: Data, F: Fn(&T) -> K + Clone + Send + Sync + 'static> KeyedStrea
         ConnectedStreams::new(self.clone(), other.clone())
     }
 
+    /// The records of each key divided into windows.
+    pub fn window<A: WindowAssigner<T>>(&self, assigner: A) -> WindowedStream<K, T, F, A>
+    where
+        T: Sync,
+    {
+        WindowedStream::new(self.clone(), assigner)
+    }
+
+    /// Windows of `count` records of a key; what is left at the end of the stream makes none.
+    pub fn count_window(&self, count: u64) -> WindowedStream<K, T, F, GlobalWindows, PurgingTrigger<CountTrigger>>
+    where
+        T: Sync,
+    {
+        self.window(GlobalWindows).trigger(PurgingTrigger::of(CountTrigger::of(count)))
+    }
+
+    /// After each `slide` records of a key the last `count` of them.
+    pub fn sliding_count_window(
+        &self,
+        count: usize,
+        slide: u64,
+    ) -> EvictingWindowedStream<K, T, F, GlobalWindows, CountTrigger, CountEvictor>
+    where
+        T: Sync,
+    {
+        self.window(GlobalWindows).trigger(CountTrigger::of(slide)).evictor(CountEvictor::of(count))
+    }
+
     /// Calls `function` with the plain state of the record's key, which starts as `S::default()` and is checkpointed.
     pub fn stateful_map<S, U>(
         &self,
@@ -239,7 +285,7 @@ impl<K: Key, T: Data, F: Fn(&T) -> K + Clone + Send + Sync + 'static> KeyedStrea
         self.add("stateful-map", StatefulMap { function, types: PhantomData })
     }
 
-    fn add<P: KeyedProcessFunction<K, T>>(&self, name: &str, function: P) -> DataStream<P::Out> {
+    pub(crate) fn add<P: KeyedProcessFunction<K, T>>(&self, name: &str, function: P) -> DataStream<P::Out> {
         let graph = &self.stream.graph;
         let (node, stream) =
             graph.borrow_mut().keyed_process(name, self.stream.stream, self.selector.clone(), function);

@@ -3,6 +3,8 @@
 //! Events come in cycles of fifty: a person, three auctions and 46 bids. Ids follow from an event's number alone; all else
 //! is drawn, in an order that is part of the format.
 
+use highwater::state::Data;
+
 use crate::channels::{CHANNELS, Channels};
 use crate::event::{Auction, Bid, Event, Person, Text};
 use crate::random::Random;
@@ -53,37 +55,51 @@ const CITIES: [&str; 10] = [
 ];
 const STATES: [&str; 6] = ["AZ", "CA", "ID", "OR", "WA", "WY"];
 
-/// The events of the stream in their order, without end.
-#[derive(Clone, Debug)]
+/// One generator of the stream, at a position in it: an iterator over what is left.
+///
+/// With one generator the stream is that of the reference. Several share it as those of the public implementation do: each has a
+/// range of the ids of its own, and all run through the same event time, each with its part of the rate.
+#[derive(Clone, Debug, PartialEq, Eq, Data)]
 pub struct Generator {
+    /// The id before that of its first event.
+    before: u64,
+    events: u64,
     emitted: u64,
+    us_per_event: u64,
     random: Random,
-    channels: &'static Channels,
-}
-
-impl Default for Generator {
-    fn default() -> Self {
-        Generator::new()
-    }
 }
 
 impl Generator {
-    /// The stream from its start.
-    pub fn new() -> Self {
-        Generator { emitted: 0, random: Random::new(SEED), channels: Channels::get() }
+    /// The first `events` of the stream.
+    pub fn new(events: u64) -> Self {
+        Generator::part(1, events, 1, SEED)
     }
 
-    fn next_event(&mut self) -> Event {
-        // The reference counts events, and gives ids, from 1 on.
-        let number = self.emitted + 1;
-        let id = number + 1;
-        self.emitted += 1;
-        let time = time_ms(number);
-        match id % CYCLE {
-            0 => Event::Person(self.person(id, time)),
-            1..=AUCTIONS_PER_CYCLE => Event::Auction(self.auction(id, number, time)),
-            _ => Event::Bid(self.bid(id, time)),
-        }
+    /// As many events of as many generators.
+    pub fn split(events: u64, generators: u32) -> Vec<Self> {
+        let (generators, mut before) = (u64::from(generators.max(1)), 1);
+        let share = events / generators;
+        let parts = (0..generators).map(|index| {
+            let mine = if index + 1 == generators { events - share * index } else { share };
+            let part = Generator::part(before, mine, generators, SEED + index);
+            before += mine;
+            part
+        });
+        parts.collect()
+    }
+
+    fn part(before: u64, events: u64, generators: u64, seed: u64) -> Self {
+        let us_per_event = 1_000_000 / EVENTS_PER_SECOND * generators;
+        Generator { before, events, emitted: 0, us_per_event, random: Random::new(seed) }
+    }
+
+    /// The event time of the next event, or of what would be next.
+    pub fn date_time(&self) -> i64 {
+        self.time_of(self.emitted + 1)
+    }
+
+    fn time_of(&self, number: u64) -> i64 {
+        BASE_TIME_MS + (number * self.us_per_event / 1000) as i64
     }
 
     fn person(&mut self, id: u64, date_time: i64) -> Person {
@@ -106,14 +122,14 @@ impl Generator {
         }
     }
 
-    fn auction(&mut self, id: u64, number: u64, date_time: i64) -> Auction {
+    fn auction(&mut self, id: u64, date_time: i64) -> Auction {
+        // As long as it takes until so many auctions are in flight.
+        let ahead = AUCTIONS_IN_FLIGHT * CYCLE / AUCTIONS_PER_CYCLE;
+        let horizon = (self.time_of(self.emitted + ahead) - date_time) as u32;
         let random = &mut self.random;
         let seller = if random.below(HOT_SELLER_RATIO) > 0 { hot(last_person(id)) } else { any_person(random, id) };
         let category = FIRST_CATEGORY + u64::from(random.below(CATEGORIES));
         let initial_bid = price(random);
-        // As long as it takes until so many auctions are in flight.
-        let ahead = AUCTIONS_IN_FLIGHT * CYCLE / AUCTIONS_PER_CYCLE;
-        let horizon = (time_ms(number + ahead) - date_time) as u32;
         let expires = date_time + 1 + i64::from(random.below((2 * horizon).max(1)));
         let (item_name, description) = (string(random, 20, ' '), string(random, 100, ' '));
         let reserve = initial_bid + price(random);
@@ -144,9 +160,9 @@ impl Generator {
         let bidder = if random.below(HOT_BIDDER_RATIO) > 0 { hot(last_person(id)) + 1 } else { any_person(random, id) };
         let price = price(random);
         let channel = if random.below(HOT_CHANNEL_RATIO) > 0 {
-            self.channels.hot[random.below(4) as usize]
+            Channels::get().hot[random.below(4) as usize]
         } else {
-            self.channels.others[random.below(CHANNELS) as usize]
+            Channels::get().others[random.below(CHANNELS) as usize]
         };
         Bid {
             auction: FIRST_AUCTION + auction,
@@ -166,12 +182,18 @@ impl Iterator for Generator {
 
     #[inline]
     fn next(&mut self) -> Option<Event> {
-        Some(self.next_event())
+        if self.emitted == self.events {
+            return None;
+        }
+        self.emitted += 1;
+        // Event numbers begin with 1, in each generator.
+        let (id, time) = (self.before + self.emitted, self.time_of(self.emitted));
+        Some(match id % CYCLE {
+            0 => Event::Person(self.person(id, time)),
+            1..=AUCTIONS_PER_CYCLE => Event::Auction(self.auction(id, time)),
+            _ => Event::Bid(self.bid(id, time)),
+        })
     }
-}
-
-fn time_ms(number: u64) -> i64 {
-    BASE_TIME_MS + (number * (1_000_000 / EVENTS_PER_SECOND) / 1000) as i64
 }
 
 fn last_person(id: u64) -> u64 {

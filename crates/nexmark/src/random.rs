@@ -1,7 +1,9 @@
 //! The random numbers of the reference: Java's `SplittableRandom` with an explicit seed.
 
+use highwater::state::Data;
+
 /// A SplitMix64 whose every draw is one step, whatever it is for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Data)]
 pub(crate) struct Random {
     state: u64,
 }
@@ -9,16 +11,6 @@ pub(crate) struct Random {
 impl Random {
     pub fn new(seed: u64) -> Self {
         Random { state: seed }
-    }
-
-    /// Goes on where another one was: see [`state`](Self::state).
-    pub fn at(state: u64) -> Self {
-        Random { state }
-    }
-
-    /// All there is to know of it.
-    pub fn state(&self) -> u64 {
-        self.state
     }
 
     #[inline]

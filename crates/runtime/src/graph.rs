@@ -58,6 +58,8 @@ pub(crate) struct Node {
     restore: Option<RestoreFn>,
     build: BuildFn,
     discover: Option<DiscoverFn>,
+    /// What is wrong with the settings that the program gave it.
+    problem: Option<String>,
 }
 
 /// Refers to a node of a graph, to name it.
@@ -95,6 +97,7 @@ impl Graph {
             restore: None,
             build: Box::new(build),
             discover: None,
+            problem: None,
         };
         self.nodes.push(node);
         NodeId(self.nodes.len() - 1)
@@ -112,6 +115,11 @@ impl Graph {
 
     pub(crate) fn set_discover(&mut self, node: NodeId, discover: DiscoverFn) {
         self.nodes[node.0].discover = Some(discover);
+    }
+
+    /// Has the job refused because of an operator's settings.
+    pub fn reject(&mut self, node: NodeId, problem: &str) {
+        self.nodes[node.0].problem = Some(problem.into());
     }
 
     /// Gives an operator its stable name.
@@ -140,8 +148,8 @@ impl Graph {
     /// operators are added before it.
     ///
     /// # Errors
-    /// If there is no operator, a uid is not usable or given twice, an operator declares two states of one name, or a side output is
-    /// read twice from one operator.
+    /// If there is no operator, a uid is not usable or given twice, an operator declares two states of one name or was rejected, or
+    /// a side output is read twice from one operator.
     pub(crate) fn plan(self) -> Result<Plan> {
         if self.nodes.is_empty() {
             return Err(Error::settings("the job has no operators: add a source and a sink before execute"));
@@ -163,6 +171,9 @@ impl Graph {
                     "operator {} declares two operator states with the name {state:?}: give each a name of its own",
                     node.name
                 )));
+            }
+            if let Some(problem) = &node.problem {
+                return Err(Error::settings(format!("operator {}: {problem}", node.name)));
             }
             let mut tags = BTreeSet::new();
             if let Some(tag) = node.sides.iter().map(SidePort::name).find(|tag| !tags.insert(tag.to_string())) {

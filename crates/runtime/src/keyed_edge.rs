@@ -112,6 +112,7 @@ impl<K: Key, In> KeyedEdge<K, In> {
             sides: &mut out.sides,
             timers,
             clock: &**task.control().clock(),
+            late: &out.late,
         };
         let result = table.for_each(keys, hashes, |index, state| {
             note.index.set(index);

@@ -328,6 +328,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             sides: &mut self.out.sides,
             timers: &mut self.contents.timers,
             clock: &**self.task.attempt.control.clock(),
+            late: &self.out.late,
         };
         let (operator, ttl) = (&mut self.operator, &mut self.contents.ttl);
         let called = self.contents.rows.with(hash, key, |state| {

@@ -20,6 +20,15 @@ impl RecordsRead {
     }
 }
 
+fn labels(task: &Task) -> [(&'static str, String); 2] {
+    [("operator", task.id.operator.to_string()), ("subtask", task.id.subtask.to_string())]
+}
+
+/// Counts the records that came too late for an operator and went to no side output.
+pub(crate) fn late_records_dropped(task: &Task) -> Counter {
+    metrics::counter!("highwater_late_records_dropped", &labels(task))
+}
+
 /// Numbers of one task.
 pub(crate) struct TaskMetrics {
     records_in: Counter,
@@ -30,7 +39,7 @@ pub(crate) struct TaskMetrics {
 
 impl TaskMetrics {
     pub fn new(task: &Task) -> Self {
-        let labels = [("operator", task.id.operator.to_string()), ("subtask", task.id.subtask.to_string())];
+        let labels = labels(task);
         TaskMetrics {
             records_in: metrics::counter!("highwater_records_in", &labels),
             records_out: metrics::counter!("highwater_records_out", &labels),

@@ -1,5 +1,6 @@
 //! The output ports of a task with one mark: its stream, and the side outputs that the program reads.
 
+use metrics::Counter;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
@@ -7,6 +8,7 @@ use crate::batch::{Batch, Record};
 use crate::edge::{Meters, Outlet};
 use crate::graph::{Builder, Site};
 use crate::mark::{Mark, NO_WATERMARK};
+use crate::metrics::late_records_dropped;
 use crate::side::Sides;
 use crate::streams::{Flow, StreamId};
 
@@ -14,6 +16,8 @@ use crate::streams::{Flow, StreamId};
 pub(crate) struct Output<Out: 'static> {
     pub outlet: Outlet<Out>,
     pub sides: Sides,
+    /// Counts what came too late and went nowhere.
+    pub late: Counter,
 }
 
 impl<Out: Record> Output<Out> {
@@ -28,7 +32,8 @@ impl<Out: Record> Output<Out> {
         let meters = Meters::new(builder.scope.activator_for(operator.operator_info().address));
         builder.streams.put(id, Flow { stream, meters: meters.clone() });
         let sides = Sides::open(operator, &builder.streams, site.sides, &meters);
-        Output { outlet: Outlet::new(port, None, meters), sides }
+        let late = late_records_dropped(&builder.task(site));
+        Output { outlet: Outlet::new(port, None, meters), sides, late }
     }
 
     /// Takes the capabilities that the operator begins with, one a port, up to `epoch`.

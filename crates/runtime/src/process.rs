@@ -2,6 +2,7 @@
 
 use highwater_core::{BoxError, Clock, Parallelism, SubtaskIndex};
 use highwater_state::{Key, KeyedState};
+use metrics::Counter;
 
 use crate::batch::{NO_TIME, Record};
 use crate::edge::Outlet;
@@ -130,9 +131,10 @@ pub struct Context<'a, K: Key, Out: 'static> {
     pub(crate) sides: &'a mut Sides,
     pub(crate) timers: &'a mut Timers<K>,
     pub(crate) clock: &'a dyn Clock,
+    pub(crate) late: &'a Counter,
 }
 
-impl<K: Key, Out: Record> Context<'_, K, Out> {
+impl<'a, K: Key, Out: Record> Context<'a, K, Out> {
     /// The key of the record or timer.
     pub fn key(&self) -> &K {
         self.key
@@ -151,6 +153,21 @@ impl<K: Key, Out: Record> Context<'_, K, Out> {
     /// The time of the machine's clock, in ms since the Unix epoch.
     pub fn processing_time(&self) -> i64 {
         self.clock.unix_ms()
+    }
+
+    /// The clock that the machine's time is taken from.
+    pub fn clock(&self) -> &'a dyn Clock {
+        self.clock
+    }
+
+    /// Has what is emitted from now on for this record or timer carry another event time, in ms since the Unix epoch.
+    pub fn set_timestamp(&mut self, time_ms: i64) {
+        self.time = time_ms;
+    }
+
+    /// Counts a record that came too late and is dropped, in the metric `highwater_late_records_dropped`.
+    pub fn count_late_record(&mut self) {
+        self.late.increment(1);
     }
 
     /// Emits a record with the event time of the record or timer.

@@ -1,0 +1,370 @@
+//! Windows of any kind with any trigger: the contents of each window by itself.
+
+use highwater_runtime::{Context, KeyedProcessFunction, OutputTag, Record, TimeDomain, Timer, UserResult};
+use highwater_state::{Data, Key, KeyedState, ValueState};
+
+use super::assigner::WindowAssigner;
+use super::contents::{Contents, WindowContext};
+use super::time::Window;
+use super::trigger::{Trigger, TriggerContext, TriggerResult};
+
+/// What is late, and where it goes.
+pub(super) struct Lateness<T> {
+    /// How long a window is kept after it was complete.
+    pub allowed_ms: i64,
+    /// Where records go that are too late for all their windows.
+    pub tag: Option<OutputTag<T>>,
+}
+
+impl<T> Clone for Lateness<T> {
+    fn clone(&self) -> Self {
+        Lateness { allowed_ms: self.allowed_ms, tag: self.tag.clone() }
+    }
+}
+
+impl<T: Record> Lateness<T> {
+    /// When the state of a window goes.
+    #[inline]
+    pub fn end_of<W: Window>(&self, window: &W) -> i64 {
+        window.max_timestamp().saturating_add(self.allowed_ms)
+    }
+
+    /// A record came too late for all its windows.
+    #[cold]
+    pub fn late<K: Key, Out: Record>(&self, record: T, context: &mut Context<'_, K, Out>) {
+        match &self.tag {
+            Some(tag) => context.side_output(tag, record),
+            None => context.count_late_record(),
+        }
+    }
+}
+
+/// Some hundred million years before and after 1970: with times up to there windows can be computed.
+const MOST_MS: i64 = 1 << 61;
+
+/// The time that a record is assigned to windows by.
+#[inline]
+pub(super) fn time_of<K: Key, Out: Record>(
+    domain: TimeDomain,
+    context: &Context<'_, K, Out>,
+) -> UserResult<i64> {
+    match domain {
+        TimeDomain::ProcessingTime => Ok(context.processing_time()),
+        TimeDomain::EventTime => context.timestamp().map(|time_ms| time_ms.clamp(-MOST_MS, MOST_MS)).ok_or_else(|| {
+            "a record without event time has come to a window in event time: give its source a WatermarkStrategy that \
+             extracts timestamps, or use windows in processing time"
+                .into()
+        }),
+    }
+}
+
+/// The windows of a key.
+#[derive(KeyedState)]
+#[state(crate = "highwater_state")]
+pub(super) struct Windows<E: Data> {
+    /// In the order of the windows.
+    windows: ValueState<Vec<E>>,
+}
+
+impl<E: Data> Windows<E> {
+    /// Changes the windows; without any the key has no state.
+    #[inline]
+    pub fn change(&mut self, change: impl FnOnce(&mut Vec<E>) -> UserResult) -> UserResult {
+        let (result, is_empty) = self.windows.update(|windows| {
+            let result = change(windows);
+            (result, windows.is_empty())
+        });
+        if is_empty {
+            self.windows.clear();
+        }
+        result
+    }
+}
+
+/// A window of a key.
+#[derive(Clone, Data)]
+#[data(crate = "highwater_state")]
+pub(super) struct Entry<W, C, S, P> {
+    window: W,
+    /// `None` after it was purged.
+    contents: Option<C>,
+    trigger: S,
+    kept: P,
+}
+
+/// The operator.
+pub(super) struct WindowOperator<T, A, Tr, C, W> {
+    assigner: A,
+    trigger: Tr,
+    contents: C,
+    lateness: Lateness<T>,
+    /// Windows of the record at hand.
+    assigned: Vec<W>,
+}
+
+impl<T, A, Tr, C, W> WindowOperator<T, A, Tr, C, W> {
+    pub fn new(assigner: A, trigger: Tr, contents: C, lateness: Lateness<T>) -> Self {
+        WindowOperator { assigner, trigger, contents, lateness, assigned: Vec::new() }
+    }
+}
+
+impl<T, A: Clone, Tr: Clone, C: Clone, W> Clone for WindowOperator<T, A, Tr, C, W> {
+    fn clone(&self) -> Self {
+        WindowOperator::new(
+            self.assigner.clone(),
+            self.trigger.clone(),
+            self.contents.clone(),
+            self.lateness.clone(),
+        )
+    }
+}
+
+type EntryOf<K, T, W, Tr, C> =
+    Entry<W, <C as Contents<K, T, W>>::Stored, <Tr as Trigger<T, W>>::State, <C as Contents<K, T, W>>::Kept>;
+
+impl<T, A, Tr, C> WindowOperator<T, A, Tr, C, A::Window>
+where
+    T: Data,
+    A: WindowAssigner<T>,
+    Tr: Trigger<T, A::Window>,
+{
+    /// The next time after `after_ms` at which something is to be done for a window.
+    #[inline]
+    fn wake(&self, domain: TimeDomain, window: &A::Window, trigger: &Tr::State, after_ms: i64) -> Option<i64> {
+        let fires = match domain {
+            TimeDomain::EventTime => self.trigger.next_event_time(window, trigger, after_ms),
+            TimeDomain::ProcessingTime => self.trigger.next_processing_time(window, trigger, after_ms),
+        };
+        let ends = (domain == self.assigner.domain()).then(|| self.end_of(window)).flatten();
+        [fires, ends.filter(|end| *end > after_ms)].into_iter().flatten().min()
+    }
+
+    /// When the window goes, if ever.
+    #[inline]
+    fn end_of(&self, window: &A::Window) -> Option<i64> {
+        let end = match self.assigner.domain() {
+            TimeDomain::EventTime => self.lateness.end_of(window),
+            TimeDomain::ProcessingTime => window.max_timestamp(),
+        };
+        (end != i64::MAX).then_some(end)
+    }
+
+    /// Whether the window is one that is gone, or would be.
+    #[inline]
+    fn is_late(&self, window: &A::Window, watermark: i64) -> bool {
+        self.assigner.domain() == TimeDomain::EventTime && self.lateness.end_of(window) <= watermark
+    }
+
+    /// When the timers of a window have to come next. Processing time that is past due comes at once.
+    #[inline]
+    fn wakes(&self, window: &A::Window, trigger: &Tr::State, watermark: i64) -> [Option<i64>; 2] {
+        [
+            self.wake(TimeDomain::EventTime, window, trigger, watermark),
+            self.wake(TimeDomain::ProcessingTime, window, trigger, i64::MIN),
+        ]
+    }
+}
+
+/// Registers the timers that do not exist yet: a window has a timer at the time it is to be woken at, or an earlier one, at which it
+/// is asked again.
+#[inline]
+fn register<K: Key, Out: Record>(
+    before: [Option<i64>; 2],
+    wakes: [Option<i64>; 2],
+    context: &mut Context<'_, K, Out>,
+) {
+    let is_new = |index: usize| wakes[index].filter(|time| before[index].is_none_or(|before| *time < before));
+    if let Some(time) = is_new(0) {
+        context.register_event_time_timer(time);
+    }
+    if let Some(time) = is_new(1) {
+        context.register_processing_time_timer(time);
+    }
+}
+
+impl<T, A, Tr, C> WindowOperator<T, A, Tr, C, A::Window>
+where
+    T: Data,
+    A: WindowAssigner<T>,
+    Tr: Trigger<T, A::Window>,
+{
+    /// Takes a record into the windows that it is assigned to.
+    fn add<K: Key>(
+        &mut self,
+        record: T,
+        time_ms: i64,
+        windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
+        context: &mut Context<'_, K, C::Out>,
+    ) -> UserResult
+    where
+        C: Contents<K, T, A::Window>,
+    {
+        let watermark = context.watermark();
+        let mut assigned = std::mem::take(&mut self.assigned);
+        assigned.clear();
+        self.assigner.assign(&record, time_ms, &mut assigned);
+        if A::MERGES {
+            assigned.iter_mut().for_each(|window| *window = covering(window, windows));
+        }
+        assigned.retain(|window| !self.is_late(window, watermark));
+        let last = assigned.pop();
+        for window in &assigned {
+            self.add_to(*window, record.clone(), time_ms, windows, context)?;
+        }
+        self.assigned = assigned;
+        match last {
+            Some(window) => self.add_to(window, record, time_ms, windows, context),
+            None => {
+                self.lateness.late(record, context);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a record into one window.
+    fn add_to<K: Key>(
+        &mut self,
+        window: A::Window,
+        record: T,
+        time_ms: i64,
+        windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
+        context: &mut Context<'_, K, C::Out>,
+    ) -> UserResult
+    where
+        C: Contents<K, T, A::Window>,
+    {
+        let watermark = context.watermark();
+        let (index, before) = match windows.binary_search_by(|entry| entry.window.cmp(&window)) {
+            Ok(index) => (index, self.wakes(&window, &windows[index].trigger, watermark)),
+            Err(_) => (self.open(window, windows)?, [None, None]),
+        };
+        let entry = &mut windows[index];
+        let now = TriggerContext { watermark, clock: context.clock() };
+        let result = self.trigger.on_element(&record, time_ms, &window, &mut entry.trigger, now);
+        match &mut entry.contents {
+            Some(contents) => self.contents.add(contents, record, time_ms)?,
+            None => entry.contents = Some(self.contents.create(record, time_ms)),
+        }
+        self.act(result, entry, context)?;
+        register(before, self.wakes(&window, &entry.trigger, watermark), context);
+        Ok(())
+    }
+
+    /// Makes the entry of a window that has none, of those that it covers if windows merge; where it is.
+    fn open<K: Key>(
+        &mut self,
+        window: A::Window,
+        windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
+    ) -> UserResult<usize>
+    where
+        C: Contents<K, T, A::Window>,
+    {
+        let mut opened = Entry { window, contents: None, trigger: Tr::State::default(), kept: C::Kept::default() };
+        if A::MERGES {
+            let mut is_first = true;
+            for entry in windows.extract_if(.., |entry| entry.window.merged(&window).is_some()) {
+                if std::mem::take(&mut is_first) {
+                    opened = Entry { window, ..entry };
+                    continue;
+                }
+                match (&mut opened.contents, entry.contents) {
+                    (Some(contents), Some(other)) => self.contents.merge(contents, other)?,
+                    (none @ None, other) => *none = other,
+                    (Some(_), None) => {}
+                }
+                self.trigger.merge(&mut opened.trigger, entry.trigger);
+                self.contents.merge_kept(&mut opened.kept, entry.kept);
+            }
+        }
+        let index = windows.partition_point(|entry| entry.window < window);
+        windows.insert(index, opened);
+        Ok(index)
+    }
+
+    fn act<K: Key>(
+        &mut self,
+        result: TriggerResult,
+        entry: &mut EntryOf<K, T, A::Window, Tr, C>,
+        context: &mut Context<'_, K, C::Out>,
+    ) -> UserResult
+    where
+        C: Contents<K, T, A::Window>,
+    {
+        if result.fires()
+            && let Some(contents) = &mut entry.contents
+        {
+            WindowContext::fire(entry.window, context, |context| {
+                self.contents.emit(contents, &mut entry.kept, context)
+            })?;
+        }
+        if result.purges() {
+            entry.contents = None;
+        }
+        Ok(())
+    }
+
+    /// Does what is due at the time of a timer, for all windows of a key.
+    fn wake_up<K: Key>(
+        &mut self,
+        Timer { time_ms, domain }: Timer,
+        windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
+        context: &mut Context<'_, K, C::Out>,
+    ) -> UserResult
+    where
+        C: Contents<K, T, A::Window>,
+    {
+        let mut index = 0;
+        while let Some(entry) = windows.get_mut(index) {
+            let window = entry.window;
+            let fires = match domain {
+                TimeDomain::EventTime => self.trigger.next_event_time(&window, &entry.trigger, time_ms - 1),
+                TimeDomain::ProcessingTime => self.trigger.next_processing_time(&window, &entry.trigger, time_ms - 1),
+            };
+            if fires == Some(time_ms) {
+                let result = match domain {
+                    TimeDomain::EventTime => self.trigger.on_event_time(time_ms, &window, &mut entry.trigger),
+                    TimeDomain::ProcessingTime => self.trigger.on_processing_time(time_ms, &window, &mut entry.trigger),
+                };
+                self.act(result, entry, context)?;
+            }
+            if domain == self.assigner.domain() && self.end_of(&window) == Some(time_ms) {
+                windows.remove(index);
+                continue;
+            }
+            match (domain, self.wake(domain, &window, &entry.trigger, time_ms)) {
+                (_, None) => {}
+                (TimeDomain::EventTime, Some(time)) => context.register_event_time_timer(time),
+                (TimeDomain::ProcessingTime, Some(time)) => context.register_processing_time_timer(time),
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The window that takes the place of `window` and of those that it meets.
+fn covering<W: Window, C, S, P>(window: &W, windows: &[Entry<W, C, S, P>]) -> W {
+    let met = windows.iter().filter(|entry| window.merged(&entry.window).is_some());
+    met.fold(*window, |cover, entry| cover.merged(&entry.window).unwrap_or(cover))
+}
+
+impl<K, T, A, Tr, C> KeyedProcessFunction<K, T> for WindowOperator<T, A, Tr, C, A::Window>
+where
+    K: Key,
+    T: Data + Sync,
+    A: WindowAssigner<T>,
+    Tr: Trigger<T, A::Window>,
+    C: Contents<K, T, A::Window>,
+{
+    type State = Windows<EntryOf<K, T, A::Window, Tr, C>>;
+    type Out = C::Out;
+
+    fn process(&mut self, record: T, state: &mut Self::State, context: &mut Context<'_, K, C::Out>) -> UserResult {
+        let time_ms = time_of(self.assigner.domain(), context)?;
+        state.change(|windows| self.add(record, time_ms, windows, context))
+    }
+
+    fn on_timer(&mut self, timer: Timer, state: &mut Self::State, context: &mut Context<'_, K, C::Out>) -> UserResult {
+        state.change(|windows| self.wake_up(timer, windows, context))
+    }
+}

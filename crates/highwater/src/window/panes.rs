@@ -1,0 +1,216 @@
+//! Windows that begin at regular times and fire at their end: each record is stored once, in the pane between two such times, and a
+//! window is put together from its panes.
+//!
+//! A pane reaches from one beginning or end of a window to the next, so a window is a run of whole panes, two of them for each slide
+//! if the slide does not divide the size, else one.
+
+use highwater_runtime::{Context, KeyedProcessFunction, TimeDomain, Timer, UserResult};
+use highwater_state::{Data, Key};
+
+use super::assigner::{SlicedWindows, Slices};
+use super::contents::{Contents, WindowContext};
+use super::operator::{Lateness, Windows, time_of};
+use super::time::{TimeWindow, Window};
+
+/// What came in a pane.
+#[derive(Clone, Data)]
+#[data(crate = "highwater_state")]
+pub(super) struct Pane<C> {
+    start_ms: i64,
+    contents: C,
+}
+
+/// The operator.
+pub(super) struct PaneOperator<T, C, W> {
+    domain: TimeDomain,
+    slices: Slices,
+    /// Which window an interval is.
+    window: fn(TimeWindow) -> W,
+    contents: C,
+    lateness: Lateness<T>,
+}
+
+impl<T, C: Clone, W> Clone for PaneOperator<T, C, W> {
+    fn clone(&self) -> Self {
+        let PaneOperator { domain, slices, window, contents, lateness } = self;
+        PaneOperator::new(*domain, (*slices, *window), contents.clone(), lateness.clone())
+    }
+}
+
+impl Slices {
+    /// Where the pane that `time_ms` belongs to begins.
+    #[inline]
+    fn pane_of(&self, time_ms: i64) -> i64 {
+        let begins = self.last_of(time_ms).start_ms;
+        // Where the last of the windows that end within this slide does so.
+        let ends = begins + self.size_ms % self.slide_ms;
+        if time_ms >= ends { ends } else { begins }
+    }
+
+    /// The first window that ends after `time_ms`, counting its last time as its end.
+    #[inline]
+    fn first_ending_after(&self, time_ms: i64) -> TimeWindow {
+        let last = self.last_of(time_ms + 1 - self.size_ms);
+        TimeWindow::new(last.start_ms + self.slide_ms, last.end_ms + self.slide_ms)
+    }
+}
+
+impl<T, C, W> PaneOperator<T, C, W> {
+    pub fn new(
+        domain: TimeDomain,
+        (slices, window): SlicedWindows<W>,
+        contents: C,
+        lateness: Lateness<T>,
+    ) -> Self {
+        PaneOperator { domain, slices, window, contents, lateness }
+    }
+}
+
+impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
+    /// How long after its last time a window is kept.
+    fn allowed_ms(&self) -> i64 {
+        if self.domain == TimeDomain::EventTime { self.lateness.allowed_ms } else { 0 }
+    }
+
+    /// The first time after `now_ms` at which a window that has the pane fires, or the pane goes.
+    fn wake(&self, pane_ms: i64, now_ms: i64) -> i64 {
+        let fires = self.slices.first_ending_after(now_ms.max(pane_ms - 1));
+        if fires.start_ms <= pane_ms { fires.max_timestamp() } else { self.gone_at(pane_ms) }
+    }
+
+    /// When the last window that has the pane is gone.
+    fn gone_at(&self, pane_ms: i64) -> i64 {
+        self.slices.last_of(pane_ms).max_timestamp().saturating_add(self.allowed_ms())
+    }
+
+    fn register<K: Key, Out: highwater_runtime::Record>(&self, time_ms: i64, context: &mut Context<'_, K, Out>) {
+        match self.domain {
+            TimeDomain::EventTime => context.register_event_time_timer(time_ms),
+            TimeDomain::ProcessingTime => context.register_processing_time_timer(time_ms),
+        }
+    }
+
+    fn add<K: Key>(
+        &mut self,
+        record: T,
+        time_ms: i64,
+        panes: &mut Vec<Pane<C::Stored>>,
+        context: &mut Context<'_, K, C::Out>,
+    ) -> UserResult
+    where
+        C: Contents<K, T, W>,
+    {
+        let pane_ms = self.slices.pane_of(time_ms);
+        // In processing time nothing is late, and nothing is complete before its timer comes.
+        let watermark = if self.domain == TimeDomain::EventTime { context.watermark() } else { i64::MIN };
+        if watermark != i64::MIN && self.gone_at(pane_ms) <= watermark {
+            self.lateness.late(record, context);
+            return Ok(());
+        }
+        // The newest pane is at the end, and mostly the one.
+        match panes.iter().rposition(|pane| pane.start_ms <= pane_ms) {
+            Some(index) if panes[index].start_ms == pane_ms => {
+                self.contents.add(&mut panes[index].contents, record, time_ms)?;
+            }
+            before => {
+                let pane = Pane { start_ms: pane_ms, contents: self.contents.create(record, time_ms) };
+                panes.insert(before.map_or(0, |index| index + 1), pane);
+                self.register(self.wake(pane_ms, watermark), context);
+            }
+        }
+        if watermark != i64::MIN {
+            self.fire_again(time_ms, watermark, panes, context)?;
+        }
+        Ok(())
+    }
+
+    /// Fires the windows that have fired, and are still there, once more for a late record.
+    fn fire_again<K: Key>(
+        &mut self,
+        time_ms: i64,
+        watermark: i64,
+        panes: &mut [Pane<C::Stored>],
+        context: &mut Context<'_, K, C::Out>,
+    ) -> UserResult
+    where
+        C: Contents<K, T, W>,
+    {
+        if self.slices.first_ending_after(time_ms - 1).max_timestamp() > watermark {
+            return Ok(());
+        }
+        let has_fired = |window: &TimeWindow| {
+            window.max_timestamp() <= watermark && self.lateness.end_of(window) > watermark
+        };
+        let again: Vec<_> = self.slices.windows_of(time_ms).filter(has_fired).collect();
+        for window in again.into_iter().rev() {
+            self.fire(window, panes, context)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a window together and fires it, if anything is in it.
+    fn fire<K: Key>(
+        &mut self,
+        window: TimeWindow,
+        panes: &mut [Pane<C::Stored>],
+        context: &mut Context<'_, K, C::Out>,
+    ) -> UserResult
+    where
+        C: Contents<K, T, W>,
+    {
+        let begins = panes.partition_point(|pane| pane.start_ms < window.start_ms);
+        let ends = panes.partition_point(|pane| pane.start_ms < window.end_ms);
+        let (contents, kept) = (&mut self.contents, &mut C::Kept::default());
+        WindowContext::fire((self.window)(window), context, |context| match &mut panes[begins..ends] {
+            [] => Ok(()),
+            [pane] => contents.emit(&mut pane.contents, kept, context),
+            [first, others @ ..] => {
+                let mut together = first.contents.clone();
+                for pane in others {
+                    contents.merge(&mut together, pane.contents.clone())?;
+                }
+                contents.emit(&mut together, kept, context)
+            }
+        })
+    }
+
+    fn wake_up<K: Key>(
+        &mut self,
+        now_ms: i64,
+        panes: &mut Vec<Pane<C::Stored>>,
+        context: &mut Context<'_, K, C::Out>,
+    ) -> UserResult
+    where
+        C: Contents<K, T, W>,
+    {
+        let window = self.slices.first_ending_after(now_ms - 1);
+        if window.max_timestamp() == now_ms {
+            self.fire(window, panes, context)?;
+        }
+        panes.retain(|pane| self.gone_at(pane.start_ms) > now_ms);
+        if let Some(next) = panes.iter().map(|pane| self.wake(pane.start_ms, now_ms)).min() {
+            self.register(next, context);
+        }
+        Ok(())
+    }
+}
+
+impl<K, T, C, W> KeyedProcessFunction<K, T> for PaneOperator<T, C, W>
+where
+    K: Key,
+    T: Data + Sync,
+    W: Window,
+    C: Contents<K, T, W>,
+{
+    type State = Windows<Pane<C::Stored>>;
+    type Out = C::Out;
+
+    fn process(&mut self, record: T, state: &mut Self::State, context: &mut Context<'_, K, C::Out>) -> UserResult {
+        let time_ms = time_of(self.domain, context)?;
+        state.change(|panes| self.add(record, time_ms, panes, context))
+    }
+
+    fn on_timer(&mut self, timer: Timer, state: &mut Self::State, context: &mut Context<'_, K, C::Out>) -> UserResult {
+        state.change(|panes| self.wake_up(timer.time_ms, panes, context))
+    }
+}
