@@ -112,12 +112,7 @@ where
     type State = ();
     type Out = Out;
 
-    fn process(
-        &mut self,
-        elements: &[T],
-        (): &mut (),
-        context: &mut WindowContext<'_, '_, K, W, Out>,
-    ) -> UserResult {
+    fn process(&mut self, elements: &[T], (): &mut (), context: &mut WindowContext<'_, '_, K, W, Out>) -> UserResult {
         (self.function)(elements, context)
     }
 }

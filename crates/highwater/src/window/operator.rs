@@ -44,10 +44,7 @@ const MOST_MS: i64 = 1 << 61;
 
 /// The time that a record is assigned to windows by.
 #[inline]
-pub(super) fn time_of<K: Key, Out: Record>(
-    domain: TimeDomain,
-    context: &Context<'_, K, Out>,
-) -> UserResult<i64> {
+pub(super) fn time_of<K: Key, Out: Record>(domain: TimeDomain, context: &Context<'_, K, Out>) -> UserResult<i64> {
     match domain {
         TimeDomain::ProcessingTime => Ok(context.processing_time()),
         TimeDomain::EventTime => context.timestamp().map(|time_ms| time_ms.clamp(-MOST_MS, MOST_MS)).ok_or_else(|| {
@@ -110,12 +107,7 @@ impl<T, A, Tr, C, W> WindowOperator<T, A, Tr, C, W> {
 
 impl<T, A: Clone, Tr: Clone, C: Clone, W> Clone for WindowOperator<T, A, Tr, C, W> {
     fn clone(&self) -> Self {
-        WindowOperator::new(
-            self.assigner.clone(),
-            self.trigger.clone(),
-            self.contents.clone(),
-            self.lateness.clone(),
-        )
+        WindowOperator::new(self.assigner.clone(), self.trigger.clone(), self.contents.clone(), self.lateness.clone())
     }
 }
 
@@ -168,11 +160,7 @@ where
 /// Registers the timers that do not exist yet: a window has a timer at the time it is to be woken at, or an earlier one, at which it
 /// is asked again.
 #[inline]
-fn register<K: Key, Out: Record>(
-    before: [Option<i64>; 2],
-    wakes: [Option<i64>; 2],
-    context: &mut Context<'_, K, Out>,
-) {
+fn register<K: Key, Out: Record>(before: [Option<i64>; 2], wakes: [Option<i64>; 2], context: &mut Context<'_, K, Out>) {
     let is_new = |index: usize| wakes[index].filter(|time| before[index].is_none_or(|before| *time < before));
     if let Some(time) = is_new(0) {
         context.register_event_time_timer(time);

@@ -56,12 +56,7 @@ impl Slices {
 }
 
 impl<T, C, W> PaneOperator<T, C, W> {
-    pub fn new(
-        domain: TimeDomain,
-        (slices, window): SlicedWindows<W>,
-        contents: C,
-        lateness: Lateness<T>,
-    ) -> Self {
+    pub fn new(domain: TimeDomain, (slices, window): SlicedWindows<W>, contents: C, lateness: Lateness<T>) -> Self {
         PaneOperator { domain, slices, window, contents, lateness }
     }
 }
@@ -138,9 +133,8 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
         if self.slices.first_ending_after(time_ms - 1).max_timestamp() > watermark {
             return Ok(());
         }
-        let has_fired = |window: &TimeWindow| {
-            window.max_timestamp() <= watermark && self.lateness.end_of(window) > watermark
-        };
+        let has_fired =
+            |window: &TimeWindow| window.max_timestamp() <= watermark && self.lateness.end_of(window) > watermark;
         let again: Vec<_> = self.slices.windows_of(time_ms).filter(has_fired).collect();
         for window in again.into_iter().rev() {
             self.fire(window, panes, context)?;

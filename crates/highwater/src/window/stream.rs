@@ -69,10 +69,7 @@ where
     }
 
     /// One record for each window: `reduce` takes each further record into the first.
-    pub fn reduce(
-        self,
-        reduce: impl FnMut(&mut T, T) -> UserResult + Clone + Send + Sync + 'static,
-    ) -> DataStream<T> {
+    pub fn reduce(self, reduce: impl FnMut(&mut T, T) -> UserResult + Clone + Send + Sync + 'static) -> DataStream<T> {
         self.reduce_with(reduce, |record, context| {
             context.collect(record);
             Ok(())
@@ -83,11 +80,7 @@ where
     pub fn reduce_with<Out: Record>(
         self,
         reduce: impl FnMut(&mut T, T) -> UserResult + Clone + Send + Sync + 'static,
-        function: impl FnMut(T, &mut WindowContext<'_, '_, K, A::Window, Out>) -> UserResult
-        + Clone
-        + Send
-        + Sync
-        + 'static,
+        function: impl FnMut(T, &mut WindowContext<'_, '_, K, A::Window, Out>) -> UserResult + Clone + Send + Sync + 'static,
     ) -> DataStream<Out> {
         self.add("window-reduce", Reduced::new(reduce, function))
     }
@@ -173,14 +166,17 @@ where
         self,
         mut reduce: impl FnMut(&mut T, T) -> UserResult + Clone + Send + Sync + 'static,
     ) -> DataStream<T> {
-        self.add("window-reduce", Apply::new(move |elements: &[T], context: &mut WindowContext<'_, '_, K, _, T>| {
-            if let [first, others @ ..] = elements {
-                let mut reduced = first.clone();
-                others.iter().try_for_each(|record| reduce(&mut reduced, record.clone()))?;
-                context.collect(reduced);
-            }
-            Ok(())
-        }))
+        self.add(
+            "window-reduce",
+            Apply::new(move |elements: &[T], context: &mut WindowContext<'_, '_, K, _, T>| {
+                if let [first, others @ ..] = elements {
+                    let mut reduced = first.clone();
+                    others.iter().try_for_each(|record| reduce(&mut reduced, record.clone()))?;
+                    context.collect(reduced);
+                }
+                Ok(())
+            }),
+        )
     }
 
     /// The result of an [`Aggregate`] for each window, over the elements that are left.
@@ -189,12 +185,15 @@ where
         G: Aggregate<In = T>,
         G::Out: Record,
     {
-        self.add("window-aggregate", Apply::new(|elements: &[T], context: &mut WindowContext<'_, '_, K, _, G::Out>| {
-            let mut accumulator = G::create();
-            elements.iter().for_each(|record| G::add(&mut accumulator, record.clone()));
-            context.collect(G::result(&accumulator));
-            Ok(())
-        }))
+        self.add(
+            "window-aggregate",
+            Apply::new(|elements: &[T], context: &mut WindowContext<'_, '_, K, _, G::Out>| {
+                let mut accumulator = G::create();
+                elements.iter().for_each(|record| G::add(&mut accumulator, record.clone()));
+                context.collect(G::result(&accumulator));
+                Ok(())
+            }),
+        )
     }
 
     /// Calls `function` with the elements of a window that are left.

@@ -273,14 +273,7 @@ impl<T, W: Window> Trigger<T, W> for ContinuousProcessingTimeTrigger {
     /// When it fires next.
     type State = Option<i64>;
 
-    fn on_element(
-        &self,
-        _: &T,
-        _: i64,
-        _: &W,
-        next: &mut Option<i64>,
-        context: TriggerContext<'_>,
-    ) -> TriggerResult {
+    fn on_element(&self, _: &T, _: i64, _: &W, next: &mut Option<i64>, context: TriggerContext<'_>) -> TriggerResult {
         if next.is_none() {
             *next = Some(next_multiple(context.processing_time(), self.interval_ms));
         }
@@ -324,14 +317,7 @@ where
     /// The record that fired last, or came first.
     type State = Option<T>;
 
-    fn on_element(
-        &self,
-        record: &T,
-        _: i64,
-        _: &W,
-        last: &mut Option<T>,
-        _: TriggerContext<'_>,
-    ) -> TriggerResult {
+    fn on_element(&self, record: &T, _: i64, _: &W, last: &mut Option<T>, _: TriggerContext<'_>) -> TriggerResult {
         match last {
             Some(last) if (self.delta)(last, record) > self.threshold => {
                 *last = record.clone();
