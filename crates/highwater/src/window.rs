@@ -15,7 +15,7 @@
 //! let totals = CollectSink::new();
 //! // Who, how much, when.
 //! let payments = [("ada", 3u64, 1_000i64), ("eve", 4, 2_000), ("ada", 5, 59_000), ("ada", 7, 61_000)];
-//! let source = CollectionSource::new(payments.map(|(who, amount, at_ms)| (who.to_string(), amount, at_ms)));
+//! let source = CollectionSource::new(payments.map(|(who, amount, at_ms)| (who.to_string(), amount, at_ms)).to_vec());
 //! let in_order = WatermarkStrategy::for_monotonous_timestamps(|payment: &(String, u64, i64)| payment.2);
 //! env.from_source(source, in_order, "payments")
 //!     .key_by(|payment: &(String, u64, i64)| payment.0.clone())

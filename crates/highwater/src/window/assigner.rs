@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use highwater_runtime::TimeDomain;
+use highwater_runtime::{TimeDomain, UserResult};
 
 use super::time::{GlobalWindow, TimeWindow, Window};
 use super::trigger::{EventTimeTrigger, NeverTrigger, ProcessingTimeTrigger, Trigger};
@@ -21,7 +21,10 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
     fn domain(&self) -> TimeDomain;
 
     /// Appends the windows that a record belongs to: `time_ms` is its event time, or the machine's in processing time.
-    fn assign(&self, record: &T, time_ms: i64, windows: &mut Vec<Self::Window>);
+    ///
+    /// # Errors
+    /// If the record cannot be assigned: they end the attempt, and name its key.
+    fn assign(&self, record: &T, time_ms: i64, windows: &mut Vec<Self::Window>) -> UserResult;
 
     /// What fires the windows unless a trigger is set.
     fn default_trigger(&self) -> Self::DefaultTrigger;
@@ -76,22 +79,23 @@ impl Slices {
 
     fn check(&self) -> Result<(), String> {
         match self {
-            Slices { size_ms: 0, .. } => Err("a window has a size of 0: give at least 1 ms".into()),
-            Slices { slide_ms: 0, .. } => Err("windows slide by 0: give at least 1 ms".into()),
+            Slices { size_ms: ..1, .. } => Err("a window has a size of 0: give at least 1 ms".into()),
+            Slices { slide_ms: ..1, .. } => Err("windows slide by 0: give at least 1 ms".into()),
             Slices { size_ms: MOST_MS.., .. } | Slices { slide_ms: MOST_MS.., .. } => {
-                Err(format!("a window is longer than {} days: use a global window and a trigger", MOST_MS / 86_400_000))
+                Err(format!("a window is longer than {} days: use a global window and a trigger", MOST_MS / DAY_MS))
             }
-            Slices { size_ms, slide_ms, .. } if slide_ms > size_ms => Err(format!(
-                "windows of {size_ms} ms slide by {slide_ms} ms, so that records between them would be lost: \
-                 slide by the size or less"
+            Slices { slide_ms, offset_ms, .. } if offset_ms.unsigned_abs() >= slide_ms.unsigned_abs() => Err(format!(
+                "windows that begin every {slide_ms} ms are shifted by {offset_ms} ms: shift them by less than that"
             )),
             _ => Ok(()),
         }
     }
 }
 
+const DAY_MS: i64 = 86_400_000;
+
 /// A thousand years: longer windows are mistakes, and their ends could not be computed.
-const MOST_MS: i64 = 1000 * 365 * 86_400_000;
+pub(super) const MOST_MS: i64 = 1000 * 365 * DAY_MS;
 
 fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -108,8 +112,9 @@ macro_rules! sliced {
             }
 
             #[inline]
-            fn assign(&self, _: &T, time_ms: i64, windows: &mut Vec<TimeWindow>) {
+            fn assign(&self, _: &T, time_ms: i64, windows: &mut Vec<TimeWindow>) -> UserResult {
                 windows.extend(self.slices.windows_of(time_ms));
+                Ok(())
             }
 
             fn default_trigger(&self) -> $trigger {
@@ -141,7 +146,7 @@ macro_rules! tumbling {
                 $name { slices: Slices::of(size, size, 0) }
             }
 
-            /// Shifts the windows: by -8 hours, windows of a day begin at midnight in China.
+            /// Shifts the windows by less than their size: by -8 hours, windows of a day begin at midnight in China.
             #[must_use]
             pub fn offset_ms(mut self, offset_ms: i64) -> Self {
                 self.slices.offset_ms = offset_ms;
@@ -165,12 +170,13 @@ macro_rules! sliding {
         }
 
         impl $name {
-            /// Windows of `size`, one of which begins every `slide`, also at the Unix epoch. The slide need not divide the size.
+            /// Windows of `size`, one of which begins every `slide`, also at the Unix epoch. The slide need not divide the size. With
+            /// one that is larger there are gaps between windows, whose records are left out.
             pub fn of(size: Duration, slide: Duration) -> Self {
                 $name { slices: Slices::of(size, slide, 0) }
             }
 
-            /// Shifts the windows.
+            /// Shifts the windows by less than they slide.
             #[must_use]
             pub fn offset_ms(mut self, offset_ms: i64) -> Self {
                 self.slices.offset_ms = offset_ms;
@@ -189,8 +195,11 @@ sliding!(SlidingProcessingTimeWindows, "processing time", ProcessingTime, Proces
 
 /// How long a session lasts after a record.
 pub trait SessionGap<T>: Clone + Send + Sync + 'static {
-    /// The gap after `record`.
-    fn gap_ms(&self, record: &T) -> i64;
+    /// The gap after `record`, at least 1.
+    ///
+    /// # Errors
+    /// If the record has no gap that can be right.
+    fn gap_ms(&self, record: &T) -> UserResult<i64>;
 
     /// As [`WindowAssigner::check`].
     ///
@@ -205,18 +214,23 @@ pub struct FixedGap {
     gap_ms: i64,
 }
 
+/// What is wrong with a gap.
+fn check_gap(gap_ms: i64) -> Result<(), String> {
+    match gap_ms {
+        ..1 => Err("the gap of a session is 0: give at least 1 ms".into()),
+        MOST_MS.. => Err(format!("the gap of a session is longer than {} days", MOST_MS / DAY_MS)),
+        _ => Ok(()),
+    }
+}
+
 impl<T> SessionGap<T> for FixedGap {
     #[inline]
-    fn gap_ms(&self, _: &T) -> i64 {
-        self.gap_ms
+    fn gap_ms(&self, _: &T) -> UserResult<i64> {
+        Ok(self.gap_ms)
     }
 
     fn check(&self) -> Result<(), String> {
-        match self.gap_ms {
-            0 => Err("the gap of sessions is 0: give at least 1 ms".into()),
-            MOST_MS.. => Err(format!("the gap of sessions is longer than {} days", MOST_MS / 86_400_000)),
-            _ => Ok(()),
-        }
+        check_gap(self.gap_ms)
     }
 }
 
@@ -225,10 +239,11 @@ impl<T> SessionGap<T> for FixedGap {
 pub struct DynamicGap<F>(F);
 
 impl<T, F: Fn(&T) -> Duration + Clone + Send + Sync + 'static> SessionGap<T> for DynamicGap<F> {
-    /// At least 1 ms, since a session without length has no record in it.
     #[inline]
-    fn gap_ms(&self, record: &T) -> i64 {
-        ms((self.0)(record)).clamp(1, MOST_MS)
+    fn gap_ms(&self, record: &T) -> UserResult<i64> {
+        let gap_ms = ms((self.0)(record));
+        check_gap(gap_ms)?;
+        Ok(gap_ms)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -250,7 +265,7 @@ macro_rules! sessions {
                 $name { gap: FixedGap { gap_ms: ms(gap) } }
             }
 
-            /// Sessions that end when there was no record for as long as `gap` says of each record, at least 1 ms.
+            /// Sessions that end when there was no record for as long as `gap` says of each record. A gap of 0 fails the job.
             pub fn with_dynamic_gap<F>(gap: F) -> $name<DynamicGap<F>> {
                 $name { gap: DynamicGap(gap) }
             }
@@ -266,8 +281,9 @@ macro_rules! sessions {
             }
 
             #[inline]
-            fn assign(&self, record: &T, time_ms: i64, windows: &mut Vec<TimeWindow>) {
-                windows.push(TimeWindow::new(time_ms, time_ms.saturating_add(self.gap.gap_ms(record))));
+            fn assign(&self, record: &T, time_ms: i64, windows: &mut Vec<TimeWindow>) -> UserResult {
+                windows.push(TimeWindow::new(time_ms, time_ms.saturating_add(self.gap.gap_ms(record)?)));
+                Ok(())
             }
 
             fn default_trigger(&self) -> $trigger {
@@ -297,8 +313,9 @@ impl<T: Clone + 'static> WindowAssigner<T> for GlobalWindows {
         TimeDomain::ProcessingTime
     }
 
-    fn assign(&self, _: &T, _: i64, windows: &mut Vec<GlobalWindow>) {
+    fn assign(&self, _: &T, _: i64, windows: &mut Vec<GlobalWindow>) -> UserResult {
         windows.push(GlobalWindow);
+        Ok(())
     }
 
     fn default_trigger(&self) -> NeverTrigger {

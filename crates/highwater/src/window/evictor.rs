@@ -25,6 +25,14 @@ pub trait Evictor<T, W: Window>: Clone + Send + Sync + 'static {
     fn evict_after(&self, elements: &mut Vec<Timed<T>>, window: &W) {
         let _ = (elements, window);
     }
+
+    /// What is wrong with the settings, and what to do.
+    ///
+    /// # Errors
+    /// If the evictor cannot be right.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Keeps the last few elements.
@@ -43,6 +51,13 @@ impl CountEvictor {
 impl<T, W: Window> Evictor<T, W> for CountEvictor {
     fn evict_before(&self, elements: &mut Vec<Timed<T>>, _: &W) {
         elements.drain(..elements.len().saturating_sub(self.count));
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.count {
+            0 => Err("an evictor keeps the last 0 elements: give at least 1".into()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -64,6 +79,13 @@ impl<T, W: Window> Evictor<T, W> for TimeEvictor {
         let newest = elements.iter().map(|timed| timed.time_ms).max();
         if let Some(newest) = newest {
             elements.retain(|timed| timed.time_ms > newest.saturating_sub(self.age_ms));
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.age_ms {
+            0 => Err("an evictor keeps the elements of the last 0 ms: give at least 1 ms".into()),
+            _ => Ok(()),
         }
     }
 }

@@ -3,9 +3,9 @@
 use highwater_runtime::{Context, KeyedProcessFunction, OutputTag, Record, TimeDomain, Timer, UserResult};
 use highwater_state::{Data, Key, KeyedState, ValueState};
 
-use super::assigner::WindowAssigner;
+use super::assigner::{MOST_MS, WindowAssigner};
 use super::contents::{Contents, WindowContext};
-use super::time::Window;
+use super::time::{TimeWindow, Window};
 use super::trigger::{Trigger, TriggerContext, TriggerResult};
 
 /// What is late, and where it goes.
@@ -23,15 +23,28 @@ impl<T> Clone for Lateness<T> {
 }
 
 impl<T: Record> Lateness<T> {
-    /// When the state of a window goes.
+    /// When the state of a window goes, `i64::MAX` if never.
     #[inline]
     pub fn end_of<W: Window>(&self, window: &W) -> i64 {
-        window.max_timestamp().saturating_add(self.allowed_ms)
+        match self.allowed_ms {
+            MOST_MS.. => i64::MAX,
+            allowed_ms => window.max_timestamp().saturating_add(allowed_ms),
+        }
     }
 
-    /// A record came too late for all its windows.
+    /// A record is in no window that is still there. It is late, unless windows have gaps and it came between two.
     #[cold]
-    pub fn late<K: Key, Out: Record>(&self, record: T, context: &mut Context<'_, K, Out>) {
+    pub fn left_out<K: Key, Out: Record>(
+        &self,
+        record: T,
+        domain: TimeDomain,
+        time_ms: i64,
+        context: &mut Context<'_, K, Out>,
+    ) {
+        let end = TimeWindow::new(time_ms, time_ms + 1);
+        if domain == TimeDomain::ProcessingTime || self.end_of(&end) > context.watermark() {
+            return;
+        }
         match &self.tag {
             Some(tag) => context.side_output(tag, record),
             None => context.count_late_record(),
@@ -39,19 +52,20 @@ impl<T: Record> Lateness<T> {
     }
 }
 
-/// Some hundred million years before and after 1970: with times up to there windows can be computed.
-const MOST_MS: i64 = 1 << 61;
+/// Some seventy million years before and after 1970: with times up to there windows can be computed.
+const MOST_TIME_MS: i64 = 1 << 61;
 
 /// The time that a record is assigned to windows by.
 #[inline]
 pub(super) fn time_of<K: Key, Out: Record>(domain: TimeDomain, context: &Context<'_, K, Out>) -> UserResult<i64> {
     match domain {
         TimeDomain::ProcessingTime => Ok(context.processing_time()),
-        TimeDomain::EventTime => context.timestamp().map(|time_ms| time_ms.clamp(-MOST_MS, MOST_MS)).ok_or_else(|| {
-            "a record without event time has come to a window in event time: give its source a WatermarkStrategy that \
-             extracts timestamps, or use windows in processing time"
-                .into()
-        }),
+        TimeDomain::EventTime => match context.timestamp() {
+            Some(time_ms) => Ok(time_ms.clamp(-MOST_TIME_MS, MOST_TIME_MS)),
+            None => Err("a record without event time has come to a window in event time: give its source a \
+                         WatermarkStrategy that extracts timestamps, or use windows in processing time"
+                .into()),
+        },
     }
 }
 
@@ -160,8 +174,8 @@ where
 /// Registers the timers that do not exist yet: a window has a timer at the time it is to be woken at, or an earlier one, at which it
 /// is asked again.
 #[inline]
-fn register<K: Key, Out: Record>(before: [Option<i64>; 2], wakes: [Option<i64>; 2], context: &mut Context<'_, K, Out>) {
-    let is_new = |index: usize| wakes[index].filter(|time| before[index].is_none_or(|before| *time < before));
+fn register<K: Key, Out: Record>(timers: [Option<i64>; 2], wakes: [Option<i64>; 2], context: &mut Context<'_, K, Out>) {
+    let is_new = |index: usize| wakes[index].filter(|time| timers[index].is_none_or(|timer| *time < timer));
     if let Some(time) = is_new(0) {
         context.register_event_time_timer(time);
     }
@@ -190,7 +204,7 @@ where
         let watermark = context.watermark();
         let mut assigned = std::mem::take(&mut self.assigned);
         assigned.clear();
-        self.assigner.assign(&record, time_ms, &mut assigned);
+        self.assigner.assign(&record, time_ms, &mut assigned)?;
         if A::MERGES {
             assigned.iter_mut().for_each(|window| *window = covering(window, windows));
         }
@@ -203,7 +217,7 @@ where
         match last {
             Some(window) => self.add_to(window, record, time_ms, windows, context),
             None => {
-                self.lateness.late(record, context);
+                self.lateness.left_out(record, self.assigner.domain(), time_ms, context);
                 Ok(())
             }
         }
@@ -222,9 +236,9 @@ where
         C: Contents<K, T, A::Window>,
     {
         let watermark = context.watermark();
-        let (index, before) = match windows.binary_search_by(|entry| entry.window.cmp(&window)) {
+        let (index, timers) = match windows.binary_search_by(|entry| entry.window.cmp(&window)) {
             Ok(index) => (index, self.wakes(&window, &windows[index].trigger, watermark)),
-            Err(_) => (self.open(window, windows)?, [None, None]),
+            Err(_) => self.open(window, windows, watermark)?,
         };
         let entry = &mut windows[index];
         let now = TriggerContext { watermark, clock: context.clock() };
@@ -234,23 +248,39 @@ where
             None => entry.contents = Some(self.contents.create(record, time_ms)),
         }
         self.act(result, entry, context)?;
-        register(before, self.wakes(&window, &entry.trigger, watermark), context);
+        register(timers, self.wakes(&window, &entry.trigger, watermark), context);
+        if self.is_forgotten(entry) {
+            windows.remove(index);
+        }
         Ok(())
     }
 
-    /// Makes the entry of a window that has none, of those that it covers if windows merge; where it is.
+    /// Whether nothing is left of a window that was purged. Sessions stay, since they reach as far as what was in them.
+    fn is_forgotten<K: Key>(&self, entry: &EntryOf<K, T, A::Window, Tr, C>) -> bool
+    where
+        C: Contents<K, T, A::Window>,
+    {
+        let keeps_nothing = entry.contents.is_none() && size_of::<C::Kept>() == 0;
+        keeps_nothing && !A::MERGES && self.trigger.is_initial(&entry.trigger)
+    }
+
+    /// Makes the entry of a window that has none, of those that it covers if windows merge; where it is, and what timers they had.
     fn open<K: Key>(
         &mut self,
         window: A::Window,
         windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
-    ) -> UserResult<usize>
+        watermark: i64,
+    ) -> UserResult<(usize, [Option<i64>; 2])>
     where
         C: Contents<K, T, A::Window>,
     {
         let mut opened = Entry { window, contents: None, trigger: Tr::State::default(), kept: C::Kept::default() };
+        let mut timers = [None, None];
         if A::MERGES {
             let mut is_first = true;
             for entry in windows.extract_if(.., |entry| entry.window.merged(&window).is_some()) {
+                let wakes = self.wakes(&entry.window, &entry.trigger, watermark);
+                timers = [0, 1].map(|domain| [timers[domain], wakes[domain]].into_iter().flatten().min());
                 if std::mem::take(&mut is_first) {
                     opened = Entry { window, ..entry };
                     continue;
@@ -266,7 +296,7 @@ where
         }
         let index = windows.partition_point(|entry| entry.window < window);
         windows.insert(index, opened);
-        Ok(index)
+        Ok((index, timers))
     }
 
     fn act<K: Key>(
@@ -301,6 +331,7 @@ where
     where
         C: Contents<K, T, A::Window>,
     {
+        let now = TriggerContext { watermark: context.watermark(), clock: context.clock() };
         let mut index = 0;
         while let Some(entry) = windows.get_mut(index) {
             let window = entry.window;
@@ -310,12 +341,15 @@ where
             };
             if fires == Some(time_ms) {
                 let result = match domain {
-                    TimeDomain::EventTime => self.trigger.on_event_time(time_ms, &window, &mut entry.trigger),
-                    TimeDomain::ProcessingTime => self.trigger.on_processing_time(time_ms, &window, &mut entry.trigger),
+                    TimeDomain::EventTime => self.trigger.on_event_time(time_ms, &window, &mut entry.trigger, now),
+                    TimeDomain::ProcessingTime => {
+                        self.trigger.on_processing_time(time_ms, &window, &mut entry.trigger, now)
+                    }
                 };
                 self.act(result, entry, context)?;
             }
-            if domain == self.assigner.domain() && self.end_of(&window) == Some(time_ms) {
+            let has_ended = domain == self.assigner.domain() && self.end_of(&window) == Some(time_ms);
+            if has_ended || self.is_forgotten(entry) {
                 windows.remove(index);
                 continue;
             }

@@ -1,10 +1,13 @@
 //! Windows that begin at regular times and fire at their end: each record is stored once, in the pane between two such times, and a
 //! window is put together from its panes.
 //!
-//! A pane reaches from one beginning or end of a window to the next, so a window is a run of whole panes, two of them for each slide
-//! if the slide does not divide the size, else one.
+//! A pane reaches from one beginning or end of a window to the next, so a window is a run of whole panes: two of them for each slide
+//! if the slide does not divide the size, else one ("paired windows": Krishnamurthy, Wu, Franklin: "On-the-Fly Sharing for Streamed
+//! Aggregation", SIGMOD 2006). Panes are sorted and disjoint, and none is without a record.
+//!
+//! Each pane has a timer, of its own or of another, at the next time that a window with it fires, or else at which it goes.
 
-use highwater_runtime::{Context, KeyedProcessFunction, TimeDomain, Timer, UserResult};
+use highwater_runtime::{Context, KeyedProcessFunction, Record, TimeDomain, Timer, UserResult};
 use highwater_state::{Data, Key};
 
 use super::assigner::{SlicedWindows, Slices};
@@ -62,24 +65,24 @@ impl<T, C, W> PaneOperator<T, C, W> {
 }
 
 impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
-    /// How long after its last time a window is kept.
-    fn allowed_ms(&self) -> i64 {
-        if self.domain == TimeDomain::EventTime { self.lateness.allowed_ms } else { 0 }
-    }
-
     /// The first time after `now_ms` at which a window that has the pane fires, or the pane goes.
     fn wake(&self, pane_ms: i64, now_ms: i64) -> i64 {
         let fires = self.slices.first_ending_after(now_ms.max(pane_ms - 1));
         if fires.start_ms <= pane_ms { fires.max_timestamp() } else { self.gone_at(pane_ms) }
     }
 
-    /// When the last window that has the pane is gone.
+    /// When the last window that has the pane is gone, `i64::MAX` if never.
     fn gone_at(&self, pane_ms: i64) -> i64 {
-        self.slices.last_of(pane_ms).max_timestamp().saturating_add(self.allowed_ms())
+        let last = self.slices.last_of(pane_ms);
+        match self.domain {
+            TimeDomain::EventTime => self.lateness.end_of(&last),
+            TimeDomain::ProcessingTime => last.max_timestamp(),
+        }
     }
 
-    fn register<K: Key, Out: highwater_runtime::Record>(&self, time_ms: i64, context: &mut Context<'_, K, Out>) {
+    fn register<K: Key, Out: Record>(&self, time_ms: i64, context: &mut Context<'_, K, Out>) {
         match self.domain {
+            _ if time_ms == i64::MAX => {}
             TimeDomain::EventTime => context.register_event_time_timer(time_ms),
             TimeDomain::ProcessingTime => context.register_processing_time_timer(time_ms),
         }
@@ -98,8 +101,9 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
         let pane_ms = self.slices.pane_of(time_ms);
         // In processing time nothing is late, and nothing is complete before its timer comes.
         let watermark = if self.domain == TimeDomain::EventTime { context.watermark() } else { i64::MIN };
-        if watermark != i64::MIN && self.gone_at(pane_ms) <= watermark {
-            self.lateness.late(record, context);
+        let is_between = self.slices.last_of(time_ms).end_ms <= time_ms;
+        if is_between || (watermark != i64::MIN && self.gone_at(pane_ms) <= watermark) {
+            self.lateness.left_out(record, self.domain, time_ms, context);
             return Ok(());
         }
         // The newest pane is at the end, and mostly the one.

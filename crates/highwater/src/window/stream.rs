@@ -132,8 +132,9 @@ where
 
     fn add<C: Contents<K, T, A::Window>>(self, name: &str, contents: C) -> DataStream<C::Out> {
         let WindowedStream { stream, assigner, trigger, lateness } = self;
-        let problem = assigner.check().err();
-        let out = match assigner.slices().filter(|_| Tr::FIRES_AT_END && size_of::<C::Kept>() == 0) {
+        let problem = assigner.check().and_then(|()| trigger.check()).err();
+        let has_panes = Tr::FIRES_AT_END == Some(assigner.domain()) && size_of::<C::Kept>() == 0;
+        let out = match assigner.slices().filter(|_| has_panes) {
             Some(slices) if problem.is_none() => {
                 stream.add(name, PaneOperator::new(assigner.domain(), slices, contents, lateness))
             }
@@ -214,6 +215,11 @@ where
     }
 
     fn add<P: ProcessWindowFunction<K, T, A::Window>>(self, name: &str, function: P) -> DataStream<P::Out> {
-        self.windows.add(name, Evicted::new(self.evictor, function))
+        let problem = self.evictor.check().err();
+        let out = self.windows.add(name, Evicted::new(self.evictor, function));
+        match problem {
+            Some(problem) => out.rejected(&problem),
+            None => out,
+        }
     }
 }

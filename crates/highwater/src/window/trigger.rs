@@ -4,12 +4,17 @@
 //! state, what the next such time is. So there are no timers to register or take back, and none that are left over when windows
 //! merge or go.
 
-use std::time::Duration;
-
 use highwater_core::Clock;
+use highwater_runtime::TimeDomain;
 use highwater_state::Data;
 
 use super::time::Window;
+
+mod continuous;
+mod elements;
+
+pub use continuous::{ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger};
+pub use elements::{CountTrigger, DeltaTrigger};
 
 /// What happens to a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +63,17 @@ pub trait Trigger<T, W: Window>: Clone + Send + Sync + 'static {
     /// What it keeps for each key and window; in checkpoints.
     type State: Data + Default;
 
-    /// Whether all it does is to fire once, when the window is complete, and again for each late record.
-    const FIRES_AT_END: bool = false;
+    /// The clock that it follows, if all it does is to fire once when that reaches the last time of the window, and again for each
+    /// late record.
+    const FIRES_AT_END: Option<TimeDomain> = None;
+
+    /// What is wrong with the settings, and what to do.
+    ///
+    /// # Errors
+    /// If the trigger cannot be right.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Called for each record of the window, which has it already.
     fn on_element(
@@ -72,14 +86,26 @@ pub trait Trigger<T, W: Window>: Clone + Send + Sync + 'static {
     ) -> TriggerResult;
 
     /// Called when the watermark reaches a time that [`next_event_time`](Self::next_event_time) has named.
-    fn on_event_time(&self, time_ms: i64, window: &W, state: &mut Self::State) -> TriggerResult {
-        let _ = (time_ms, window, state);
+    fn on_event_time(
+        &self,
+        time_ms: i64,
+        window: &W,
+        state: &mut Self::State,
+        context: TriggerContext<'_>,
+    ) -> TriggerResult {
+        let _ = (time_ms, window, state, context);
         TriggerResult::Continue
     }
 
     /// Called when the machine's clock reaches a time that [`next_processing_time`](Self::next_processing_time) has named.
-    fn on_processing_time(&self, time_ms: i64, window: &W, state: &mut Self::State) -> TriggerResult {
-        let _ = (time_ms, window, state);
+    fn on_processing_time(
+        &self,
+        time_ms: i64,
+        window: &W,
+        state: &mut Self::State,
+        context: TriggerContext<'_>,
+    ) -> TriggerResult {
+        let _ = (time_ms, window, state, context);
         TriggerResult::Continue
     }
 
@@ -89,7 +115,7 @@ pub trait Trigger<T, W: Window>: Clone + Send + Sync + 'static {
         None
     }
 
-    /// The first processing time later than `after_ms` at which the trigger is to be called.
+    /// The first processing time later than `after_ms` at which the trigger is to be called: at once, if that is past.
     fn next_processing_time(&self, window: &W, state: &Self::State, after_ms: i64) -> Option<i64> {
         let _ = (window, state, after_ms);
         None
@@ -97,6 +123,13 @@ pub trait Trigger<T, W: Window>: Clone + Send + Sync + 'static {
 
     /// Another window has become part of this one, and `other` was its state.
     fn merge(&self, state: &mut Self::State, other: Self::State);
+
+    /// Whether `state` is as good as new. A window that was purged and has nothing else to remember is forgotten, so that a key
+    /// whose records are all dealt with takes no memory.
+    fn is_initial(&self, state: &Self::State) -> bool {
+        let _ = state;
+        size_of::<Self::State>() == 0
+    }
 }
 
 /// Fires when the watermark reaches the end of the window, and then for each late record.
@@ -105,14 +138,14 @@ pub struct EventTimeTrigger;
 
 impl<T, W: Window> Trigger<T, W> for EventTimeTrigger {
     type State = ();
-    const FIRES_AT_END: bool = true;
+    const FIRES_AT_END: Option<TimeDomain> = Some(TimeDomain::EventTime);
 
     #[inline]
     fn on_element(&self, _: &T, _: i64, window: &W, (): &mut (), context: TriggerContext<'_>) -> TriggerResult {
         if window.max_timestamp() <= context.watermark { TriggerResult::Fire } else { TriggerResult::Continue }
     }
 
-    fn on_event_time(&self, _: i64, _: &W, (): &mut ()) -> TriggerResult {
+    fn on_event_time(&self, _: i64, _: &W, (): &mut (), _: TriggerContext<'_>) -> TriggerResult {
         TriggerResult::Fire
     }
 
@@ -124,29 +157,39 @@ impl<T, W: Window> Trigger<T, W> for EventTimeTrigger {
     fn merge(&self, (): &mut (), (): ()) {}
 }
 
-/// Fires when the machine's clock reaches the end of the window.
+/// Fires when the machine's clock reaches the end of the window. A window in event time whose end is past by that clock fires at once
+/// for whatever has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessingTimeTrigger;
 
 impl<T, W: Window> Trigger<T, W> for ProcessingTimeTrigger {
-    type State = ();
-    const FIRES_AT_END: bool = true;
+    /// Whether something has come since it fired.
+    type State = bool;
+    const FIRES_AT_END: Option<TimeDomain> = Some(TimeDomain::ProcessingTime);
 
     #[inline]
-    fn on_element(&self, _: &T, _: i64, _: &W, (): &mut (), _: TriggerContext<'_>) -> TriggerResult {
+    fn on_element(&self, _: &T, _: i64, _: &W, waits: &mut bool, _: TriggerContext<'_>) -> TriggerResult {
+        *waits = true;
         TriggerResult::Continue
     }
 
-    fn on_processing_time(&self, _: i64, _: &W, (): &mut ()) -> TriggerResult {
+    fn on_processing_time(&self, _: i64, _: &W, waits: &mut bool, _: TriggerContext<'_>) -> TriggerResult {
+        *waits = false;
         TriggerResult::Fire
     }
 
     #[inline]
-    fn next_processing_time(&self, window: &W, (): &(), after_ms: i64) -> Option<i64> {
-        Some(window.max_timestamp()).filter(|end| *end > after_ms)
+    fn next_processing_time(&self, window: &W, waits: &bool, after_ms: i64) -> Option<i64> {
+        Some(window.max_timestamp()).filter(|end| *waits && *end > after_ms)
     }
 
-    fn merge(&self, (): &mut (), (): ()) {}
+    fn merge(&self, waits: &mut bool, other: bool) {
+        *waits |= other;
+    }
+
+    fn is_initial(&self, waits: &bool) -> bool {
+        !waits
+    }
 }
 
 /// Never fires: what a global window has until another trigger is set.
@@ -161,179 +204,6 @@ impl<T, W: Window> Trigger<T, W> for NeverTrigger {
     }
 
     fn merge(&self, (): &mut (), (): ()) {}
-}
-
-/// Fires each time a window has taken in so many records.
-#[derive(Clone, Copy, Debug)]
-pub struct CountTrigger {
-    count: u64,
-}
-
-impl CountTrigger {
-    /// Fires after each `count` records; 0 counts as 1.
-    pub fn of(count: u64) -> Self {
-        CountTrigger { count: count.max(1) }
-    }
-}
-
-impl<T, W: Window> Trigger<T, W> for CountTrigger {
-    type State = u64;
-
-    #[inline]
-    fn on_element(&self, _: &T, _: i64, _: &W, seen: &mut u64, _: TriggerContext<'_>) -> TriggerResult {
-        *seen += 1;
-        if *seen < self.count {
-            return TriggerResult::Continue;
-        }
-        *seen = 0;
-        TriggerResult::Fire
-    }
-
-    fn merge(&self, seen: &mut u64, other: u64) {
-        *seen += other;
-    }
-}
-
-/// Fires again and again in event time while a window is open, at multiples of an interval, and at its end.
-#[derive(Clone, Copy, Debug)]
-pub struct ContinuousEventTimeTrigger {
-    interval_ms: i64,
-}
-
-/// Fires again and again in processing time, at multiples of an interval, from the first record on.
-#[derive(Clone, Copy, Debug)]
-pub struct ContinuousProcessingTimeTrigger {
-    interval_ms: i64,
-}
-
-/// At least 1 ms.
-fn interval_ms(interval: Duration) -> i64 {
-    i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1)
-}
-
-/// The first multiple of `interval_ms` after `time_ms`.
-fn next_multiple(time_ms: i64, interval_ms: i64) -> i64 {
-    (time_ms - time_ms.rem_euclid(interval_ms)).saturating_add(interval_ms)
-}
-
-impl ContinuousEventTimeTrigger {
-    /// Fires at multiples of `interval`, at least 1 ms.
-    pub fn of(interval: Duration) -> Self {
-        ContinuousEventTimeTrigger { interval_ms: interval_ms(interval) }
-    }
-}
-
-impl ContinuousProcessingTimeTrigger {
-    /// Fires at multiples of `interval`, at least 1 ms.
-    pub fn of(interval: Duration) -> Self {
-        ContinuousProcessingTimeTrigger { interval_ms: interval_ms(interval) }
-    }
-}
-
-impl<T, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
-    /// When it fires next, besides at the end.
-    type State = Option<i64>;
-
-    fn on_element(
-        &self,
-        _: &T,
-        time_ms: i64,
-        window: &W,
-        next: &mut Option<i64>,
-        context: TriggerContext<'_>,
-    ) -> TriggerResult {
-        if window.max_timestamp() <= context.watermark {
-            return TriggerResult::Fire;
-        }
-        if next.is_none_or(|next| next <= context.watermark) {
-            *next = Some(next_multiple(time_ms.max(context.watermark), self.interval_ms));
-        }
-        TriggerResult::Continue
-    }
-
-    fn on_event_time(&self, time_ms: i64, _: &W, next: &mut Option<i64>) -> TriggerResult {
-        if *next == Some(time_ms) {
-            *next = time_ms.checked_add(self.interval_ms);
-        }
-        TriggerResult::Fire
-    }
-
-    fn next_event_time(&self, window: &W, next: &Option<i64>, after_ms: i64) -> Option<i64> {
-        let end = window.max_timestamp();
-        let times = next.filter(|next| *next < end).into_iter().chain([end]);
-        times.filter(|time| *time > after_ms).min()
-    }
-
-    fn merge(&self, next: &mut Option<i64>, other: Option<i64>) {
-        *next = [*next, other].into_iter().flatten().min();
-    }
-}
-
-impl<T, W: Window> Trigger<T, W> for ContinuousProcessingTimeTrigger {
-    /// When it fires next.
-    type State = Option<i64>;
-
-    fn on_element(&self, _: &T, _: i64, _: &W, next: &mut Option<i64>, context: TriggerContext<'_>) -> TriggerResult {
-        if next.is_none() {
-            *next = Some(next_multiple(context.processing_time(), self.interval_ms));
-        }
-        TriggerResult::Continue
-    }
-
-    fn on_processing_time(&self, time_ms: i64, _: &W, next: &mut Option<i64>) -> TriggerResult {
-        *next = time_ms.checked_add(self.interval_ms);
-        TriggerResult::Fire
-    }
-
-    fn next_processing_time(&self, _: &W, next: &Option<i64>, after_ms: i64) -> Option<i64> {
-        next.filter(|next| *next > after_ms)
-    }
-
-    fn merge(&self, next: &mut Option<i64>, other: Option<i64>) {
-        *next = [*next, other].into_iter().flatten().min();
-    }
-}
-
-/// Fires when a record differs by more than a threshold from the one that fired last, or came first.
-#[derive(Clone)]
-pub struct DeltaTrigger<D> {
-    threshold: f64,
-    delta: D,
-}
-
-impl<D> DeltaTrigger<D> {
-    /// Fires when `delta(last, record)` is more than `threshold`.
-    pub fn of(threshold: f64, delta: D) -> Self {
-        DeltaTrigger { threshold, delta }
-    }
-}
-
-impl<T, W, D> Trigger<T, W> for DeltaTrigger<D>
-where
-    T: Data,
-    W: Window,
-    D: Fn(&T, &T) -> f64 + Clone + Send + Sync + 'static,
-{
-    /// The record that fired last, or came first.
-    type State = Option<T>;
-
-    fn on_element(&self, record: &T, _: i64, _: &W, last: &mut Option<T>, _: TriggerContext<'_>) -> TriggerResult {
-        match last {
-            Some(last) if (self.delta)(last, record) > self.threshold => {
-                *last = record.clone();
-                TriggerResult::Fire
-            }
-            Some(_) => TriggerResult::Continue,
-            None => {
-                *last = Some(record.clone());
-                TriggerResult::Continue
-            }
-        }
-    }
-
-    fn merge(&self, last: &mut Option<T>, other: Option<T>) {
-        *last = last.take().or(other);
-    }
 }
 
 /// Drops the contents of a window whenever another trigger fires.
@@ -354,6 +224,10 @@ fn purging(result: TriggerResult) -> TriggerResult {
 impl<T, W: Window, Tr: Trigger<T, W>> Trigger<T, W> for PurgingTrigger<Tr> {
     type State = Tr::State;
 
+    fn check(&self) -> Result<(), String> {
+        self.0.check()
+    }
+
     #[inline]
     fn on_element(
         &self,
@@ -366,12 +240,24 @@ impl<T, W: Window, Tr: Trigger<T, W>> Trigger<T, W> for PurgingTrigger<Tr> {
         purging(self.0.on_element(record, time_ms, window, state, context))
     }
 
-    fn on_event_time(&self, time_ms: i64, window: &W, state: &mut Tr::State) -> TriggerResult {
-        purging(self.0.on_event_time(time_ms, window, state))
+    fn on_event_time(
+        &self,
+        time_ms: i64,
+        window: &W,
+        state: &mut Tr::State,
+        context: TriggerContext<'_>,
+    ) -> TriggerResult {
+        purging(self.0.on_event_time(time_ms, window, state, context))
     }
 
-    fn on_processing_time(&self, time_ms: i64, window: &W, state: &mut Tr::State) -> TriggerResult {
-        purging(self.0.on_processing_time(time_ms, window, state))
+    fn on_processing_time(
+        &self,
+        time_ms: i64,
+        window: &W,
+        state: &mut Tr::State,
+        context: TriggerContext<'_>,
+    ) -> TriggerResult {
+        purging(self.0.on_processing_time(time_ms, window, state, context))
     }
 
     fn next_event_time(&self, window: &W, state: &Tr::State, after_ms: i64) -> Option<i64> {
@@ -384,5 +270,9 @@ impl<T, W: Window, Tr: Trigger<T, W>> Trigger<T, W> for PurgingTrigger<Tr> {
 
     fn merge(&self, state: &mut Tr::State, other: Tr::State) {
         self.0.merge(state, other);
+    }
+
+    fn is_initial(&self, state: &Tr::State) -> bool {
+        self.0.is_initial(state)
     }
 }
