@@ -73,9 +73,10 @@ pub use highwater_checkpoint::{
 pub use highwater_checkpoint::{Outcome as CheckpointOutcome, RestartStrategy};
 pub use highwater_core::{BoxError, Error, ErrorKind, Result};
 pub use highwater_runtime::{
-    BroadcastProcessFunction, ClaimMode, Collector, Context, JobClient, JobEnd, JobStatus, KeyedBroadcastContext,
-    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedProcessFunction, OpenContext, OutputTag,
-    ProcessContext, ProcessFunction, Record, StartFrom, StopHandle, TimeDomain, Timer, UserResult, WatermarkStrategy,
+    BoundedOutOfOrdernessWatermarks, BroadcastProcessFunction, ClaimMode, Collector, Context, JobClient, JobEnd,
+    JobStatus, KeyedBroadcastContext, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedProcessFunction,
+    OpenContext, OutputTag, ProcessContext, ProcessFunction, Record, StartFrom, StopHandle, TimeDomain, Timer,
+    UserResult, WatermarkGenerator, WatermarkOutput, WatermarkStrategy,
 };
 pub use highwater_runtime::{JobDescription, OperatorDescription, OperatorStateDescription};
 pub use highwater_runtime::{client, sink, source, status};

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use highwater_runtime::sink::Sink;
 use highwater_runtime::{
     Batch, Collector, Context, Graph, KeyedProcessFunction, NodeId, OutputTag, ProcessFunction, Record, StreamId,
-    UserResult,
+    UserResult, WatermarkStrategy,
 };
 use highwater_state::{Data, Key, Plain};
 
@@ -157,6 +157,13 @@ impl<T: Record> DataStream<T> {
     /// If the other stream is of another environment.
     pub fn connect<B: Data>(&self, other: &BroadcastStream<B>) -> ConnectedStreams<DataStream<T>, BroadcastStream<B>> {
         ConnectedStreams::new(self.clone(), other.clone())
+    }
+
+    /// The same records with the event times and watermarks that `strategy` gives them; those they had count no more. Where it can,
+    /// a job gives its strategy to the [source](crate::StreamExecutionEnvironment::from_source), which has one for each split.
+    pub fn assign_timestamps_and_watermarks(&self, strategy: WatermarkStrategy<T>) -> DataStream<T> {
+        let (node, stream) = self.graph.borrow_mut().assign_watermarks(self.stream, strategy);
+        DataStream::new(Rc::clone(&self.graph), node, stream)
     }
 
     /// The records of this stream and of others. Streams of other environments cannot be joined in.

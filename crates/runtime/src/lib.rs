@@ -14,6 +14,7 @@
 //! A [`Graph`] is the job, [`execute`] runs it. This is the only crate that names timely.
 
 mod alignment;
+mod assign_watermarks;
 pub mod batch;
 mod broadcast_edge;
 mod broadcast_process;
@@ -83,4 +84,4 @@ pub use sink::{Sink, SinkWriter};
 pub use source::{Source, SourceReader};
 pub use status::JobStatus;
 pub use streams::StreamId;
-pub use watermarks::{WatermarkGenerator, WatermarkStrategy};
+pub use watermarks::{BoundedOutOfOrdernessWatermarks, WatermarkGenerator, WatermarkOutput, WatermarkStrategy};

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::{Counter, Histogram};
+use highwater_core::Clock;
+use metrics::{Counter, Gauge, Histogram};
 
 use crate::graph::Task;
 
@@ -62,5 +63,46 @@ impl TaskMetrics {
     /// A snapshot kept the task from its records for `pause` at the longest.
     pub fn paused(&self, pause: std::time::Duration) {
         self.pause.record(pause);
+    }
+}
+
+/// Numbers of what gives event time: a source, or an operator that assigns watermarks.
+pub(crate) struct EventTimeMetrics {
+    watermark: Gauge,
+    lag: Gauge,
+    too_far_ahead: Counter,
+    warned: bool,
+}
+
+impl EventTimeMetrics {
+    pub fn new(task: &Task) -> Self {
+        let labels = labels(task);
+        EventTimeMetrics {
+            watermark: metrics::gauge!("highwater_current_watermark", &labels),
+            lag: metrics::gauge!("highwater_watermark_lag_seconds", &labels),
+            too_far_ahead: metrics::counter!("highwater_records_too_far_ahead", &labels),
+            warned: false,
+        }
+    }
+
+    /// The watermark has moved.
+    pub fn watermark(&self, watermark_ms: i64, clock: &dyn Clock) {
+        self.watermark.set(watermark_ms as f64);
+        self.lag.set(clock.unix_ms().saturating_sub(watermark_ms) as f64 / 1000.0);
+    }
+
+    /// Timestamps of `rows` records are too far in the future to move the watermark.
+    pub fn too_far_ahead(&mut self, rows: u64, task: &Task) {
+        if rows == 0 {
+            return;
+        }
+        self.too_far_ahead.increment(rows);
+        if !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                operator = %task.name, subtask = task.id.subtask.0, rows,
+                "timestamps are further ahead of the clock than with_max_timestamp_lead allows, and do not move the \
+                 watermark: check that they are in ms since 1970; later ones are only counted"
+            );
+        }
     }
 }

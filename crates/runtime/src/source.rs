@@ -63,14 +63,26 @@ pub enum SourceStatus {
 }
 
 /// Where a reader puts its records.
+///
+/// A reader of several splits says which one its records are of ([`split`](Self::split)), so that each has a watermark of its own
+/// and the slowest counts. One that does not has a single watermark for all its records.
 #[derive(Debug)]
 pub struct SourceOutput<T> {
     batch: Batch<T>,
+    events: Vec<SplitEvent>,
+    split: Option<u32>,
+}
+
+/// What a reader has said of its splits, and before which row of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SplitEvent {
+    Selected { split: u32, row: usize },
+    Finished { split: u32, row: usize },
 }
 
 impl<T> Default for SourceOutput<T> {
     fn default() -> Self {
-        SourceOutput { batch: Batch::default() }
+        SourceOutput { batch: Batch::default(), events: Vec::new(), split: None }
     }
 }
 
@@ -93,8 +105,39 @@ impl<T> SourceOutput<T> {
         self.batch.push(record, time_ms);
     }
 
-    /// Takes what has been emitted.
+    /// What is emitted from now on is of `split`, a number that the reader chooses. From the first time on that it is named, with or
+    /// without records, the split holds the source's watermark back: so a reader names the splits that it reads side by side before
+    /// the first record, and of those that it reads one after the other each when its turn comes.
+    #[inline]
+    pub fn split(&mut self, split: u32) {
+        if self.split != Some(split) {
+            self.split = Some(split);
+            self.events.push(SplitEvent::Selected { split, row: self.batch.len() });
+        }
+    }
+
+    /// `split` is read to its end, and holds the watermark back no longer.
+    pub fn finish_split(&mut self, split: u32) {
+        self.split = self.split.filter(|current| *current != split);
+        self.events.push(SplitEvent::Finished { split, row: self.batch.len() });
+    }
+
+    /// Emits a batch as it is.
+    ///
+    /// # Panics
+    /// If something was emitted before.
+    pub(crate) fn put(&mut self, batch: Batch<T>) {
+        assert!(self.batch.is_empty(), "records were emitted and not taken");
+        self.batch = batch;
+    }
+
+    /// Takes the records that have been emitted.
     pub fn take(&mut self) -> Batch<T> {
         std::mem::take(&mut self.batch)
+    }
+
+    /// Takes what was said of splits, for the records that were taken last.
+    pub(crate) fn take_events(&mut self) -> Vec<SplitEvent> {
+        std::mem::take(&mut self.events)
     }
 }

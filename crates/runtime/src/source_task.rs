@@ -2,7 +2,10 @@
 //!
 //! The positions stored for epoch e cover exactly the records that were emitted under epochs <= e (I1): both happen on one thread,
 //! between two polls.
+//!
+//! A subtask without splits has nothing to emit, ever: it lets the watermark pass at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -18,12 +21,12 @@ use crate::describe::Declared;
 use crate::edge::{Meters, Outlet};
 use crate::graph::{Builder, Graph, NodeId, NodeKind, Site, Task};
 use crate::mark::{MAX_WATERMARK, Mark, NO_WATERMARK};
-use crate::metrics::TaskMetrics;
+use crate::metrics::{EventTimeMetrics, TaskMetrics};
 use crate::restore::decode_all;
 use crate::source::{Source, SourceOutput, SourceReader, SourceStatus};
 use crate::streams::{Flow, StreamId};
 use crate::upload::SnapshotFrame;
-use crate::watermarks::{WatermarkGenerator, WatermarkStrategy};
+use crate::watermarks::{PERIOD, SplitWatermarks, WatermarkStrategy};
 
 /// Name of the operator state that holds a source's splits.
 const SPLITS: &str = "splits";
@@ -40,8 +43,9 @@ impl Graph {
         watermarks: WatermarkStrategy<S::Record>,
     ) -> (NodeId, StreamId<Batch<S::Record>>) {
         let output = self.stream();
-        let source = std::sync::Arc::new(source);
-        let discovering = std::sync::Arc::clone(&source);
+        let problem = watermarks.problem();
+        let source = Arc::new(source);
+        let discovering = Arc::clone(&source);
         let node = self.add(name, NodeKind::Source, move |builder: &Builder<'_>, site: &Site<'_>| {
             build_source(builder, site, &*source, &watermarks, output)
         });
@@ -51,6 +55,9 @@ impl Graph {
             Ok(splits.iter().map(encoded).collect())
         };
         self.set_discover(node, Box::new(discover));
+        if let Some(problem) = problem {
+            self.reject(node, &problem);
+        }
         (node, output)
     }
 }
@@ -69,7 +76,9 @@ fn build_source<S: Source>(
     output: StreamId<Batch<S::Record>>,
 ) -> Result<()> {
     let task = builder.stateful_task(site);
-    let reader = source.reader(splits_of::<S>(&task)?)?;
+    let splits = splits_of::<S>(&task)?;
+    let has_splits = !splits.is_empty();
+    let reader = source.reader(splits)?;
     let mut operator = OperatorBuilder::new(site.name.to_string(), builder.scope);
     let (port, stream) = operator.new_output::<Batch<S::Record>>();
     let address = operator.operator_info().address;
@@ -79,7 +88,8 @@ fn build_source<S: Source>(
     builder.streams.put(output, Flow { stream, meters: meters.clone() });
     let epoch = task.control().first_epoch().0;
     let metrics = TaskMetrics::new(&task);
-    let generator = watermarks.generator();
+    let event_time = EventTimeMetrics::new(&task);
+    let watermarks = SplitWatermarks::new(watermarks.clone(), Arc::clone(task.control().clock()));
     operator.build(move |mut capabilities| {
         let mut capability = capabilities.pop().expect("one output, one capability");
         capability.downgrade(&Mark::new(epoch, NO_WATERMARK));
@@ -87,12 +97,14 @@ fn build_source<S: Source>(
             outlet: Outlet::new(port, Some(capability), meters),
             output: SourceOutput::default(),
             mark: Mark::new(epoch, NO_WATERMARK),
-            generator,
+            watermarks,
+            has_splits,
             reader,
             activator,
             armed: None,
             state: State::Reading,
             metrics,
+            event_time,
             task: task.clone(),
         };
         move |_| task.control().guard(&task.id, || source.step())
@@ -124,7 +136,8 @@ enum State {
 struct SourceTask<S: Source> {
     task: Task,
     reader: S::Reader,
-    generator: Box<dyn WatermarkGenerator<S::Record>>,
+    watermarks: SplitWatermarks<S::Record>,
+    has_splits: bool,
     output: SourceOutput<S::Record>,
     outlet: Outlet<S::Record>,
     mark: Mark,
@@ -133,6 +146,7 @@ struct SourceTask<S: Source> {
     /// When a delayed activation that is under way will come.
     armed: Option<Duration>,
     metrics: TaskMetrics,
+    event_time: EventTimeMetrics,
 }
 
 impl<S: Source> SourceTask<S> {
@@ -145,7 +159,9 @@ impl<S: Source> SourceTask<S> {
             self.end_epoch();
         }
         if self.state == State::Reading && !self.task.control().is_past_last(self.mark.epoch) {
+            self.pass_time();
             self.read()?;
+            self.outlet.advance(self.mark);
         }
         Ok(())
     }
@@ -168,34 +184,56 @@ impl<S: Source> SourceTask<S> {
         self.task.uploads.finish(id, &self.task.id, frame);
     }
 
+    fn pass_time(&mut self) {
+        if self.watermarks.has_idleness() {
+            self.watermarks.pass_time(self.task.control().clock().monotonic());
+        }
+    }
+
     fn read(&mut self) -> Result<()> {
-        let mut status = SourceStatus::More;
+        let mut status = Some(SourceStatus::More);
         for _ in 0..POLLS_PER_STEP {
-            if status != SourceStatus::More {
+            if status != Some(SourceStatus::More) {
                 break;
             }
-            if !self.outlet.has_room() {
-                // The consumer activates this operator when there is room.
-                self.outlet.advance(self.mark);
-                return Ok(());
-            }
-            status = self.reader.poll(&mut self.output)?;
-            let (batch, watermark) = self.generator.observe(self.output.take());
-            self.metrics.emitted(batch.len());
-            self.outlet.push_batch(batch);
-            self.mark.watermark = self.mark.watermark.max(watermark);
+            status = if self.outlet.has_room() { Some(self.poll()?) } else { None };
         }
+        self.watermarks.keep_from_reading(status.is_none());
+        self.follow_event_time();
         match status {
-            SourceStatus::More => self.activator.activate(),
-            SourceStatus::Idle(delay) => self.activate_after(delay),
-            SourceStatus::End => {
+            // The consumer activates this operator when there is room.
+            None => {}
+            Some(SourceStatus::More) => self.activator.activate(),
+            Some(SourceStatus::Idle(delay)) if self.watermarks.is_periodic() => self.activate_after(delay.min(PERIOD)),
+            Some(SourceStatus::Idle(delay)) => self.activate_after(delay),
+            Some(SourceStatus::End) => {
                 self.state = State::Ended;
                 self.mark.watermark = MAX_WATERMARK;
                 self.task.control().tell(TaskEvent::SourceEnded { task: self.task.id.clone() });
             }
         }
-        self.outlet.advance(self.mark);
         Ok(())
+    }
+
+    fn poll(&mut self) -> Result<SourceStatus> {
+        let status = self.reader.poll(&mut self.output)?;
+        let (batch, too_far_ahead) = self.watermarks.observe(&mut self.output);
+        self.event_time.too_far_ahead(too_far_ahead, &self.task);
+        self.metrics.emitted(batch.len());
+        self.outlet.push_batch(batch);
+        Ok(status)
+    }
+
+    /// Moves the mark up to the watermark of the splits.
+    fn follow_event_time(&mut self) {
+        let standing = self.watermarks.standing();
+        let watermark = if self.has_splits { standing.watermark } else { MAX_WATERMARK - 1 };
+        if watermark > self.mark.watermark {
+            self.mark.watermark = watermark;
+            if self.has_splits {
+                self.event_time.watermark(watermark, &**self.task.control().clock());
+            }
+        }
     }
 
     /// At most one delayed activation is under way, however often something else wakes the source meanwhile.

@@ -1,104 +1,169 @@
 //! Watermark strategies: where event times come from, and how far event time has passed.
 //!
-//! A generator sees whole batches as a source emits them. The mark of a source moves up to its generator's watermark; from there
-//! the frontier carries the minimum over all sources to every task.
+//! A [`WatermarkStrategy`] is an optional timestamp assigner, which gives records their event times, and a [`WatermarkGenerator`],
+//! which follows them. There is one generator for each split that a source reads ([`splits`]); the watermark of a source is the
+//! minimum over its splits, and from there the frontier carries the minimum over all sources to every task.
+//!
+//! * Records travel in batches, so a watermark takes effect after the batch that has brought it.
+//! * Watermarks are not in checkpoints. After a restore they begin anew and stay low until the generators have seen records: what
+//!   a lower watermark would hold back has fired before the checkpoint was taken.
+//! * An event time is any number of ms since the Unix epoch, negative before it; `i64::MIN` stands for none. A record without event
+//!   time moves no watermark.
 
+mod generator;
+mod lead;
+mod splits;
+
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::{Batch, NO_TIME};
-use crate::mark::NO_WATERMARK;
+use generator::BatchGenerator;
+pub use generator::{BoundedOutOfOrdernessWatermarks, WatermarkGenerator, WatermarkOutput};
+pub(crate) use lead::LeadBound;
+pub(crate) use splits::SplitWatermarks;
 
-/// Follows the event times of one source subtask.
-pub trait WatermarkGenerator<T>: Send {
-    /// Sees a batch before it is emitted, may give its records event times, and returns the watermark after it in ms since the
-    /// Unix epoch. One that is lower than an earlier one has no effect.
-    fn observe(&mut self, batch: Batch<T>) -> (Batch<T>, i64);
-}
+use crate::batch::NO_TIME;
 
-/// How a source's records get their event times and how watermarks follow from them.
+/// How often a generator is asked for its watermark while there are no records, and idleness is looked at.
+pub(crate) const PERIOD: Duration = Duration::from_millis(200);
+
+/// How far ahead of the machine's clock a timestamp may be unless the strategy says otherwise.
+const DEFAULT_LEAD: Duration = Duration::from_secs(24 * 60 * 60);
+
+type MakeGenerator<T> = Arc<dyn Fn() -> Box<dyn BatchGenerator<T>> + Send + Sync>;
+type Assign<T> = Arc<dyn Fn(&[T], &mut Vec<i64>) + Send + Sync>;
+
+/// How records get their event times and how watermarks follow from them.
+///
+/// ```
+/// use std::time::Duration;
+/// use highwater_runtime::WatermarkStrategy;
+///
+/// let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_secs(5), |order: &(u64, i64)| order.1)
+///     .with_idleness(Duration::from_secs(60));
+/// ```
 pub struct WatermarkStrategy<T> {
-    make: Arc<dyn Fn() -> Box<dyn WatermarkGenerator<T>> + Send + Sync>,
+    generator: Option<MakeGenerator<T>>,
+    /// Whether the generator may have something to say without a record.
+    is_periodic: bool,
+    assigner: Option<Assign<T>>,
+    idleness: Option<Duration>,
+    max_lead: Option<Duration>,
 }
 
 impl<T> Clone for WatermarkStrategy<T> {
     fn clone(&self) -> Self {
-        WatermarkStrategy { make: Arc::clone(&self.make) }
+        WatermarkStrategy { generator: self.generator.clone(), assigner: self.assigner.clone(), ..*self }
+    }
+}
+
+impl<T> fmt::Debug for WatermarkStrategy<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatermarkStrategy")
+            .field("generator", &self.generator.is_some())
+            .field("assigner", &self.assigner.is_some())
+            .field("idleness", &self.idleness)
+            .field("max_lead", &self.max_lead)
+            .finish()
     }
 }
 
 impl<T: 'static> WatermarkStrategy<T> {
     /// No event time: event-time timers fire only at the end of the input.
     pub fn no_watermarks() -> Self {
-        Self::for_generator(|| NoWatermarks)
+        let max_lead = Some(DEFAULT_LEAD);
+        WatermarkStrategy { generator: None, is_periodic: false, assigner: None, idleness: None, max_lead }
     }
 
-    /// Event times that never go back within a source subtask. `timestamp` gives a record's event time in ms since the Unix epoch.
-    pub fn for_monotonous_timestamps(timestamp: impl Fn(&T) -> i64 + Clone + Send + Sync + 'static) -> Self {
+    /// Event times that never go back within a split. `timestamp` gives a record's event time in ms since the Unix epoch.
+    pub fn for_monotonous_timestamps(timestamp: impl Fn(&T) -> i64 + Send + Sync + 'static) -> Self {
         Self::for_bounded_out_of_orderness(Duration::ZERO, timestamp)
     }
 
-    /// Event times that are at most `bound` behind the latest one seen. `timestamp` gives a record's event time in ms since the Unix
-    /// epoch.
+    /// Event times that are within a split at most `bound` behind the latest one seen. `timestamp` gives a record's event time in ms
+    /// since the Unix epoch.
     pub fn for_bounded_out_of_orderness(
         bound: Duration,
-        timestamp: impl Fn(&T) -> i64 + Clone + Send + Sync + 'static,
+        timestamp: impl Fn(&T) -> i64 + Send + Sync + 'static,
     ) -> Self {
-        let bound_ms = i64::try_from(bound.as_millis()).unwrap_or(i64::MAX);
-        Self::for_generator(move || BoundedOutOfOrderness { bound_ms, latest: NO_TIME, timestamp: timestamp.clone() })
+        let bounded = Self::for_generator(move || BoundedOutOfOrdernessWatermarks::new(bound));
+        let bounded = WatermarkStrategy { is_periodic: false, ..bounded };
+        bounded.with_timestamp_assigner(move |record, _| timestamp(record))
     }
 
-    /// A generator of your own; `make` is called for each subtask in each attempt.
-    pub fn for_generator<G: WatermarkGenerator<T> + 'static>(make: impl Fn() -> G + Send + Sync + 'static) -> Self {
-        WatermarkStrategy { make: Arc::new(move || Box::new(make())) }
+    /// A generator of your own, or [`BoundedOutOfOrdernessWatermarks`] over the event times that records come with; `make` is called
+    /// for each split in each attempt.
+    pub fn for_generator<G: WatermarkGenerator<T>>(make: impl Fn() -> G + Send + Sync + 'static) -> Self {
+        let generator: MakeGenerator<T> = Arc::new(move || Box::new(make()));
+        WatermarkStrategy { generator: Some(generator), is_periodic: true, ..Self::no_watermarks() }
     }
 
-    pub(crate) fn generator(&self) -> Box<dyn WatermarkGenerator<T>> {
-        (self.make)()
+    /// Gives each record the event time that `timestamp` returns for it and for the one it came with (`i64::MIN` if none), in ms since
+    /// the Unix epoch.
+    #[must_use]
+    pub fn with_timestamp_assigner(mut self, timestamp: impl Fn(&T, i64) -> i64 + Send + Sync + 'static) -> Self {
+        self.assigner = Some(Arc::new(move |records: &[T], times: &mut Vec<i64>| {
+            if times.is_empty() {
+                times.extend(records.iter().map(|record| timestamp(record, NO_TIME)));
+            } else {
+                times.iter_mut().zip(records).for_each(|(time, record)| *time = timestamp(record, *time));
+            }
+        }));
+        self
     }
-}
 
-struct NoWatermarks;
-
-impl<T> WatermarkGenerator<T> for NoWatermarks {
-    fn observe(&mut self, batch: Batch<T>) -> (Batch<T>, i64) {
-        (batch, NO_WATERMARK)
+    /// A split that has emitted nothing for `timeout` by the machine's clock holds the watermark back no longer, until its next
+    /// record; what it emits then below the watermark is late. Time in which the source was kept from reading does not count.
+    #[must_use]
+    pub fn with_idleness(mut self, timeout: Duration) -> Self {
+        self.idleness = Some(timeout);
+        self
     }
-}
 
-struct BoundedOutOfOrderness<F> {
-    bound_ms: i64,
-    latest: i64,
-    timestamp: F,
-}
-
-impl<T, F: Fn(&T) -> i64 + Send> WatermarkGenerator<T> for BoundedOutOfOrderness<F> {
-    fn observe(&mut self, batch: Batch<T>) -> (Batch<T>, i64) {
-        let (records, mut times) = batch.into_columns();
-        times.clear();
-        times.extend(records.iter().map(&self.timestamp));
-        self.latest = times.iter().copied().max().unwrap_or(NO_TIME).max(self.latest);
-        // A record with exactly the latest time may still follow: the watermark stays one below, as in Flink.
-        let watermark = if self.latest == NO_TIME {
-            NO_WATERMARK
-        } else {
-            self.latest.saturating_sub(self.bound_ms).saturating_sub(1)
-        };
-        (Batch::from_columns(records, times), watermark)
+    /// Lets timestamps be ahead of the machine's clock by `lead` at most; the default is a day. A record that is further ahead goes on
+    /// as it is, but the generator does not see it, so that a single bad record cannot close all windows. Such records are counted in
+    /// the metric `highwater_records_too_far_ahead`.
+    #[must_use]
+    pub fn with_max_timestamp_lead(mut self, lead: Duration) -> Self {
+        self.max_lead = Some(lead);
+        self
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Lets every timestamp move the watermark, however far in the future: for event times that are not of this world.
+    #[must_use]
+    pub fn without_max_timestamp_lead(mut self) -> Self {
+        self.max_lead = None;
+        self
+    }
 
-    #[test]
-    fn the_watermark_stays_behind_the_latest_event_time_by_the_bound() {
-        let mut generator =
-            WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(10), |time: &i64| *time).generator();
-        assert_eq!(generator.observe(Batch::default()).1, NO_WATERMARK);
-        let (batch, watermark) = generator.observe([(100, NO_TIME), (90, NO_TIME)].into_iter().collect());
-        assert_eq!((batch.time(0), batch.time(1), watermark), (100, 90, 89));
-        assert_eq!(generator.observe([(50, NO_TIME)].into_iter().collect()).1, 89);
+    /// What makes no sense in it.
+    pub(crate) fn problem(&self) -> Option<String> {
+        (self.idleness == Some(Duration::ZERO))
+            .then(|| "the idle timeout of its watermark strategy is 0: give with_idleness a time above 0".into())
+    }
+
+    /// Whether there is anything to do without records.
+    pub(crate) fn is_periodic(&self) -> bool {
+        self.is_periodic || self.idleness.is_some()
+    }
+
+    pub(crate) fn idleness(&self) -> Option<Duration> {
+        self.idleness
+    }
+
+    pub(crate) fn max_lead(&self) -> Option<Duration> {
+        self.max_lead
+    }
+
+    pub(crate) fn generator(&self) -> Option<Box<dyn BatchGenerator<T>>> {
+        self.generator.as_ref().map(|make| make())
+    }
+
+    /// Gives records their event times: one each, or none at all.
+    pub(crate) fn assign(&self, records: &[T], times: &mut Vec<i64>) {
+        if let Some(assign) = &self.assigner {
+            assign(records, times);
+        }
     }
 }

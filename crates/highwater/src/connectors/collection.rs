@@ -55,13 +55,8 @@ impl<T: Record + Sync> SourceReader for CollectionReader<T> {
     type Split = IndexSplit;
 
     fn poll(&mut self, output: &mut SourceOutput<T>) -> Result<SourceStatus> {
-        for _ in 0..output.room() {
-            match self.turns.next() {
-                Some(index) => output.emit(self.elements[index as usize].clone()),
-                None => return Ok(SourceStatus::End),
-            }
-        }
-        Ok(if self.turns.at_end() { SourceStatus::End } else { SourceStatus::More })
+        let more = self.turns.emit(output.room(), output, |index| self.elements[index as usize].clone());
+        Ok(if more { SourceStatus::More } else { SourceStatus::End })
     }
 
     fn snapshot(&self) -> Vec<IndexSplit> {

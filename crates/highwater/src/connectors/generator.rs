@@ -110,14 +110,9 @@ impl<T: Record, F: Fn(u64) -> T + Send + Sync + 'static> SourceReader for Genera
             Some(pace) => pace.allow(room),
             None => room,
         };
-        for _ in 0..allowed {
-            match self.turns.next() {
-                Some(index) => output.emit((self.make)(index)),
-                None => break,
-            }
-        }
+        let more = self.turns.emit(allowed, output, |index| (self.make)(index));
         Ok(match &self.pace {
-            _ if self.turns.at_end() => SourceStatus::End,
+            _ if !more => SourceStatus::End,
             Some(pace) if allowed < room => SourceStatus::Idle(pace.wait()),
             Some(_) | None => SourceStatus::More,
         })

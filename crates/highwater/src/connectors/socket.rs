@@ -52,7 +52,7 @@ impl Source for SocketSource {
 
     fn reader(&self, splits: Vec<SocketSplit>) -> Result<SocketReader> {
         let connections = splits.into_iter().map(Connection::open).collect::<Result<_>>()?;
-        Ok(SocketReader { connections })
+        Ok(SocketReader { connections, named: false })
     }
 }
 
@@ -60,6 +60,8 @@ impl Source for SocketSource {
 #[derive(Debug)]
 pub struct SocketReader {
     connections: Vec<Connection>,
+    /// Whether the output knows them.
+    named: bool,
 }
 
 impl SourceReader for SocketReader {
@@ -67,12 +69,16 @@ impl SourceReader for SocketReader {
     type Split = SocketSplit;
 
     fn poll(&mut self, output: &mut SourceOutput<String>) -> Result<SourceStatus> {
+        if !std::mem::replace(&mut self.named, true) {
+            (0u32..).zip(&self.connections).for_each(|(number, _)| output.split(number));
+        }
         let mut status = SourceStatus::End;
-        for connection in &mut self.connections {
+        for (number, connection) in (0u32..).zip(&mut self.connections) {
+            output.split(number);
             match connection.poll(output)? {
                 SourceStatus::More => return Ok(SourceStatus::More),
                 idle @ SourceStatus::Idle(_) => status = idle,
-                SourceStatus::End => {}
+                SourceStatus::End => output.finish_split(number),
             }
         }
         Ok(status)

@@ -6,6 +6,7 @@ mod checkpoints;
 mod commits;
 mod ended_with_savepoint;
 mod every_state;
+mod event_time;
 mod evolution;
 mod failures;
 mod fixtures;

@@ -24,6 +24,8 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 pub struct FileReader {
     slots: Vec<Slot>,
     current: usize,
+    /// Whether the output knows the files that grow, which are read side by side; the others it hears of when their turn comes.
+    named: bool,
 }
 
 impl FileReader {
@@ -35,7 +37,7 @@ impl FileReader {
             }
         }
         let slots = splits.into_iter().map(|split| Slot::new(split, follow, max_line_bytes)).collect();
-        Ok(FileReader { slots, current: 0 })
+        Ok(FileReader { slots, current: 0, named: false })
     }
 }
 
@@ -44,11 +46,22 @@ impl SourceReader for FileReader {
     type Split = FileSplit;
 
     fn poll(&mut self, output: &mut SourceOutput<String>) -> Result<SourceStatus> {
+        if !std::mem::replace(&mut self.named, true) {
+            let growing = (0u32..).zip(&self.slots).filter(|(_, slot)| slot.grows);
+            growing.for_each(|(number, _)| output.split(number));
+        }
         let mut budget = POLL_BYTES;
         let mut waiting = false;
         for _ in 0..self.slots.len() {
-            let slot = &mut self.slots[self.current];
+            let (number, slot) = (self.current as u32, &mut self.slots[self.current]);
+            let is_unfinished = !slot.split.is_finished();
+            if is_unfinished {
+                output.split(number);
+            }
             let progress = slot.advance(output, &mut budget)?;
+            if is_unfinished && progress == Progress::Finished {
+                output.finish_split(number);
+            }
             // A file that grows fast must not keep the others waiting; of the rest only one shall be open at a time.
             if progress != Progress::Full || slot.grows {
                 self.current = (self.current + 1) % self.slots.len();
