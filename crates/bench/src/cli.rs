@@ -22,6 +22,8 @@ pub enum Benchmark {
     KeyedCount(KeyedCount),
     /// From the moment a row is due to its arrival at the sink, at a fixed rate.
     Latency(Latency),
+    /// The queries of Nexmark: throughput, processor time, memory, checkpoints, latency; or their results.
+    Nexmark(NexmarkOptions),
     /// The state table alone: get, put, map iterate, TTL, snapshots, restores.
     State(StateOptions),
     /// From a checkpoint back to a running job, beside a plain loop that reads the same files.
@@ -34,6 +36,9 @@ pub enum Benchmark {
     /// One run of `restore`, in a process of its own.
     #[command(hide = true)]
     RestoreRun(ChildRun),
+    /// One run of `nexmark`, in a process of its own.
+    #[command(hide = true)]
+    NexmarkRun(ChildRun),
 }
 
 /// Options of `keyed-count`.
@@ -100,6 +105,49 @@ pub struct Latency {
     #[arg(long)]
     pub checkpoint_dir: Option<PathBuf>,
     /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `nexmark`.
+#[derive(Args)]
+pub struct NexmarkOptions {
+    /// The queries, like q5 or q3,q8, or all. Each is measured by itself.
+    #[arg(long, required = true, value_delimiter = ',')]
+    pub query: Vec<String>,
+    /// Events of the stream; k, M and G are allowed.
+    #[arg(long, default_value = "1M", value_parser = count)]
+    pub events: u64,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub workers: u32,
+    /// Generators of events, each read by one worker. With one it is the stream of the reference, whatever the number of workers;
+    /// with more its values differ.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub generators: u32,
+    /// Time between checkpoints, like 500ms or 1s, or off.
+    #[arg(long, default_value = "off", value_parser = interval)]
+    pub checkpoint_interval: Interval,
+    /// Where the state is while the job runs.
+    #[arg(long, value_enum, default_value_t = Backend::Memory)]
+    pub backend: Backend,
+    /// Bytes of memory of each worker for state, with `--backend rocksdb`, RocksDB's own included; k, M and G are allowed.
+    #[arg(long, default_value = "256M", value_parser = count)]
+    pub memory_budget: u64,
+    /// Write the result of each query to a file in this directory, like q5.txt: a row a line, sorted by bytes.
+    #[arg(long)]
+    pub output: Option<PathBuf>,
+    /// Events a second, instead of as many as possible; measures the latency of results.
+    #[arg(long, value_parser = count)]
+    pub rate: Option<u64>,
+    /// How often each is measured, in turn; medians are printed.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Where checkpoints and the files of q10 go, each run in a directory of its own that is removed afterwards [default: the
+    /// system's temporary directory].
+    #[arg(long)]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Print one JSON array instead of text.
     #[arg(long)]
     pub json: bool,
 }
@@ -174,8 +222,8 @@ pub struct ChangesOptions {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Percentage(pub f64);
 
-/// One measured run, as its parent process asks for it, in JSON: a [`Run`](crate::run::Run), or a
-/// [`RestoreRun`](crate::restore::RestoreRun).
+/// One measured run, as its parent process asks for it, in JSON: a [`Run`](crate::run::Run), a
+/// [`RestoreRun`](crate::restore::RestoreRun), or a run of [`nexmark`](crate::nexmark).
 #[derive(Args)]
 pub struct ChildRun {
     /// The run.

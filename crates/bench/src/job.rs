@@ -51,12 +51,7 @@ pub struct Checkpoints {
 pub fn execute(run: &Run, probe: &Probe) -> Result<Checkpoints, Failure> {
     let env = environment(run.workers, run.interval.0);
     if let Some(dir) = &run.checkpoint_dir {
-        match run.backend {
-            Backend::Memory => {
-                env.set_state_backend(FsStateBackend::new(dir.to_string_lossy()));
-            }
-            Backend::Rocksdb => set_rocksdb(&env, run, dir)?,
-        }
+        set_backend(&env, run.backend, run.memory_budget, dir)?;
     }
     let source = RowSource { rows: run.rows, keys: run.keys, probe: probe.clone() };
     let rows = env.from_source(source, WatermarkStrategy::no_watermarks(), "rows").key_by(|row: &u64| *row);
@@ -72,17 +67,33 @@ pub fn execute(run: &Run, probe: &Probe) -> Result<Checkpoints, Failure> {
     Ok(checkpoints(&env.status()))
 }
 
+/// Has state and checkpoints of a run in `dir`, within `memory_budget` bytes of each worker if they can be limited.
+pub fn set_backend(
+    env: &StreamExecutionEnvironment,
+    backend: Backend,
+    memory_budget: u64,
+    dir: &Path,
+) -> Result<(), Failure> {
+    match backend {
+        Backend::Memory => {
+            env.set_state_backend(FsStateBackend::new(dir.to_string_lossy()));
+            Ok(())
+        }
+        Backend::Rocksdb => set_rocksdb(env, memory_budget, dir),
+    }
+}
+
 #[cfg(feature = "rocksdb")]
-fn set_rocksdb(env: &StreamExecutionEnvironment, run: &Run, dir: &Path) -> Result<(), Failure> {
+fn set_rocksdb(env: &StreamExecutionEnvironment, memory_budget: u64, dir: &Path) -> Result<(), Failure> {
     let checkpoints = dir.join("checkpoints");
     let backend = highwater_rocksdb::RocksDBStateBackend::new(checkpoints.to_string_lossy());
-    let budget = usize::try_from(run.memory_budget)?;
+    let budget = usize::try_from(memory_budget)?;
     env.set_state_backend(backend.with_memory_budget(budget).with_local_dir(dir.join("rocksdb")));
     Ok(())
 }
 
 #[cfg(not(feature = "rocksdb"))]
-fn set_rocksdb(_: &StreamExecutionEnvironment, _: &Run, _: &Path) -> Result<(), Failure> {
+fn set_rocksdb(_: &StreamExecutionEnvironment, _: u64, _: &Path) -> Result<(), Failure> {
     Err("this binary is built without RocksDB: build it with --features rocksdb".into())
 }
 

@@ -1,7 +1,7 @@
 //! Benchmarks with their yardsticks in the same binary.
 //!
 //! `keyed-count` counts rows per key in declared state and checks the result; with `--yardsticks` the same rows go through raw
-//! timely and through a plain loop, in turn with it. `latency` measures from the moment a row is due to its arrival at the sink. `state` measures the
+//! timely and through a plain loop, in turn with it. `nexmark` measures the queries of Nexmark. `latency` measures from the moment a row is due to its arrival at the sink. `state` measures the
 //! state table alone, beside a plain hash map. `restore` measures the way from a checkpoint back to a running job, beside a loop that
 //! reads the same files. `changes` measures the bytes of checkpoints by how much has changed.
 //! `docs/benchmarks.md` has the method and the figures.
@@ -13,6 +13,7 @@ mod changes;
 mod cli;
 mod job;
 mod latency;
+mod nexmark;
 mod plain_loop;
 mod probe;
 mod raw_timely;
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().benchmark {
         Benchmark::KeyedCount(options) => round_robin::keyed_count(&options),
         Benchmark::Latency(options) => latency::measure(&options),
+        Benchmark::Nexmark(options) => nexmark::measure(&options),
+        Benchmark::NexmarkRun(options) => nexmark::child(&options),
         Benchmark::State(options) => state::measure(&options),
         Benchmark::Changes(options) => changes::measure(&options),
         Benchmark::Restore(options) => restore::measure(&options),

@@ -36,10 +36,10 @@ pub struct Variant {
 
 /// The checkpoints of all rounds together.
 #[derive(Serialize)]
-struct Checkpoints {
-    completed: usize,
+pub struct Checkpoints {
+    pub completed: usize,
     failed: u64,
-    total_ms: Percentiles,
+    pub total_ms: Percentiles,
     init_ms: Percentiles,
     prepare_ms: Percentiles,
     confirm_ms: Percentiles,
@@ -114,7 +114,8 @@ impl Variant {
 }
 
 impl Checkpoints {
-    fn of(rounds: &[Measurement]) -> Option<Self> {
+    /// Of at least one checkpoint.
+    pub fn of(rounds: &[Measurement]) -> Option<Self> {
         let all = || rounds.iter().flat_map(|round| &round.checkpoints);
         let percentiles = |figure: fn(&Checkpoint) -> f64| Percentiles::of(all().map(figure));
         Some(Checkpoints {

@@ -54,3 +54,22 @@ fn url(random: &mut Random) -> String {
     let mut part = || string(random, 5, '_');
     format!("https://www.nexmark.com/{}/{}/{}/item.htm?query=1", part(), part(), part())
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_channels_are_those_of_the_reference() {
+        let Channels { hot, others } = Channels::get();
+        let urls = ["mgi/ze_/moks", "vev/rzs/amc", "ulk_/csln/bux", "hycn/tfzr/mofv"];
+        let urls = urls.map(|parts| format!("https://www.nexmark.com/{parts}/item.htm?query=1"));
+        assert_eq!(hot.map(|channel| channel.url.to_owned()), urls);
+        let table: String = others.iter().map(|Channel { name, url }| format!("{name}|{url}\n")).collect();
+        let hash = format!("{:x}", Sha256::digest(table));
+        assert_eq!(hash, "ed12d956f381dec86de605c81d855ad2b229bfc410eca7062d5cf07b07ccd8ce");
+        assert_eq!(others.iter().filter(|channel| !channel.url.contains("channel_id")).count(), 1010);
+    }
+}

@@ -17,7 +17,7 @@ pub const BASE_TIME_MS: i64 = 1_436_918_400_000;
 const SEED: u64 = 3;
 
 /// Events per second of event time.
-const EVENTS_PER_SECOND: u64 = 10_000;
+pub(crate) const EVENTS_PER_SECOND: u64 = 10_000;
 
 /// Events in a cycle: a person, then auctions, then bids.
 const CYCLE: u64 = 50;
@@ -89,6 +89,11 @@ impl Generator {
     fn part(before: u64, events: u64, generators: u64, seed: u64) -> Self {
         let us_per_event = 1_000_000 / EVENTS_PER_SECOND * generators;
         Generator { before, events, emitted: 0, us_per_event, random: Random::new(seed) }
+    }
+
+    /// How many events are left.
+    pub fn left(&self) -> u64 {
+        self.events - self.emitted
     }
 
     /// The event time of the next event, or of what would be next.

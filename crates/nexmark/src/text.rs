@@ -62,3 +62,24 @@ pub(crate) fn pool() -> &'static str {
     });
     &DRAWN
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_pool_is_that_of_the_reference() {
+        let hash = format!("{:x}", Sha256::digest(pool()));
+        assert!(
+            pool().starts_with("druytuT`VMPaelakjbvjjgevxofadzmixkfcP`KLaOKaKZ[Ooohxab_`W^]Ykhdu"),
+            "{}",
+            &pool()[..64]
+        );
+        assert_eq!(
+            (pool().len(), &hash[..]),
+            (1_048_576, "b223e316423cd6357792efa42109a3eed16f1af8e26f4d02cb891f6856e72393")
+        );
+    }
+}
