@@ -15,7 +15,8 @@ use highwater_state::{Data, Key, Plain};
 use crate::connected::{BroadcastStream, Connectable, ConnectedStreams};
 use crate::connectors::PrintSink;
 use crate::window::{
-    CountEvictor, CountTrigger, EvictingWindowedStream, GlobalWindows, PurgingTrigger, WindowAssigner, WindowedStream,
+    CoGroup, CountEvictor, CountTrigger, EvictingWindowedStream, GlobalWindows, Join, JoinedStreams, PurgingTrigger,
+    WindowAssigner, WindowedStream,
 };
 
 pub(crate) type SharedGraph = Rc<RefCell<Graph>>;
@@ -278,6 +279,53 @@ impl<K: Key, T: Data, F: Fn(&T) -> K + Clone + Send + Sync + 'static> KeyedStrea
         T: Sync,
     {
         self.window(GlobalWindows).trigger(CountTrigger::of(slide)).evictor(CountEvictor::of(count))
+    }
+
+    /// The records of this stream, each with each record of `other` that has the same key and is in the same window.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use highwater::prelude::*;
+    /// use highwater::window::TumblingEventTimeWindows;
+    ///
+    /// # fn main() -> highwater::Result<()> {
+    /// let (env, matches) = (StreamExecutionEnvironment::new(), CollectSink::new());
+    /// let in_order = || WatermarkStrategy::for_monotonous_timestamps(|(_, at_ms): &(u64, i64)| *at_ms);
+    /// let orders = CollectionSource::new(vec![(1u64, 1_000i64), (2, 2_000), (3, 61_000)]);
+    /// let payments = CollectionSource::new(vec![(2u64, 50_000i64), (3, 59_000), (1, 59_500)]);
+    /// let orders = env.from_source(orders, in_order(), "orders").key_by(|order| order.0);
+    /// let payments = env.from_source(payments, in_order(), "payments").key_by(|payment| payment.0);
+    /// orders
+    ///     .join(&payments)
+    ///     .window(TumblingEventTimeWindows::of(Duration::from_secs(60)))
+    ///     .apply(|order, payment, context| {
+    ///         context.collect((order.0, payment.1 - order.1));
+    ///         Ok(())
+    ///     })
+    ///     .uid("matches")
+    ///     .sink_to(matches.clone());
+    /// env.execute("matches")?;
+    /// let mut matches = matches.committed();
+    /// matches.sort();
+    /// assert_eq!(matches, [(1, 58_500), (2, 48_000)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If the other stream is of another environment: when the windows get their function.
+    pub fn join<U, G: Clone>(&self, other: &KeyedStream<K, U, G>) -> JoinedStreams<K, T, F, U, G, Join> {
+        JoinedStreams::new(self.clone(), other.clone())
+    }
+
+    /// The records of this stream together with those of `other` that have the same key and are in the same window, also where one
+    /// of the two has none: so outer joins can be made of it.
+    ///
+    /// # Panics
+    /// If the other stream is of another environment: when the windows get their function.
+    pub fn co_group<U, G: Clone>(&self, other: &KeyedStream<K, U, G>) -> JoinedStreams<K, T, F, U, G, CoGroup> {
+        JoinedStreams::new(self.clone(), other.clone())
     }
 
     /// Calls `function` with the plain state of the record's key, which starts as `S::default()` and is checkpointed.

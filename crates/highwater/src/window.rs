@@ -44,8 +44,10 @@
 mod assigner;
 mod contents;
 mod evictor;
+mod join;
 mod operator;
 mod panes;
+mod setup;
 mod stream;
 mod time;
 mod trigger;
@@ -57,6 +59,7 @@ pub use assigner::{
 };
 pub use contents::{ProcessWindowFunction, WindowContext};
 pub use evictor::{CountEvictor, DeltaEvictor, Evictor, TimeEvictor, Timed};
+pub use join::{CoGroup, Join, JoinedStreams, TaggedUnion, WindowedJoin};
 pub use stream::{EvictingWindowedStream, WindowedStream};
 pub use time::{GlobalWindow, TimeWindow, Window};
 pub use trigger::{

@@ -175,12 +175,28 @@ where
 /// is asked again.
 #[inline]
 fn register<K: Key, Out: Record>(timers: [Option<i64>; 2], wakes: [Option<i64>; 2], context: &mut Context<'_, K, Out>) {
-    let is_new = |index: usize| wakes[index].filter(|time| timers[index].is_none_or(|timer| *time < timer));
-    if let Some(time) = is_new(0) {
-        context.register_event_time_timer(time);
+    for (index, domain) in [TimeDomain::EventTime, TimeDomain::ProcessingTime].into_iter().enumerate() {
+        if let Some(time) = wakes[index].filter(|time| timers[index].is_none_or(|timer| *time < timer)) {
+            register_timer(domain, time, context);
+        }
     }
-    if let Some(time) = is_new(1) {
-        context.register_processing_time_timer(time);
+}
+
+/// Registers a timer for when `time_ms` is over. Of event time it is when the watermark is there; the clock has to show the next
+/// ms, since until then there may be records that came at `time_ms`.
+#[inline]
+pub(super) fn register_timer<K: Key, Out: Record>(domain: TimeDomain, time_ms: i64, context: &mut Context<'_, K, Out>) {
+    match domain {
+        TimeDomain::EventTime => context.register_event_time_timer(time_ms),
+        TimeDomain::ProcessingTime => context.register_processing_time_timer(time_ms.saturating_add(1)),
+    }
+}
+
+/// The time that a timer was [registered](register_timer) for.
+pub(super) fn time_over(timer: Timer) -> i64 {
+    match timer.domain {
+        TimeDomain::EventTime => timer.time_ms,
+        TimeDomain::ProcessingTime => timer.time_ms - 1,
     }
 }
 
@@ -324,13 +340,14 @@ where
     /// Does what is due at the time of a timer, for all windows of a key.
     fn wake_up<K: Key>(
         &mut self,
-        Timer { time_ms, domain }: Timer,
+        timer: Timer,
         windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
         context: &mut Context<'_, K, C::Out>,
     ) -> UserResult
     where
         C: Contents<K, T, A::Window>,
     {
+        let (domain, time_ms) = (timer.domain, time_over(timer));
         let now = TriggerContext { watermark: context.watermark(), clock: context.clock() };
         let mut index = 0;
         while let Some(entry) = windows.get_mut(index) {
@@ -353,10 +370,8 @@ where
                 windows.remove(index);
                 continue;
             }
-            match (domain, self.wake(domain, &window, &entry.trigger, time_ms)) {
-                (_, None) => {}
-                (TimeDomain::EventTime, Some(time)) => context.register_event_time_timer(time),
-                (TimeDomain::ProcessingTime, Some(time)) => context.register_processing_time_timer(time),
+            if let Some(time) = self.wake(domain, &window, &entry.trigger, time_ms) {
+                register_timer(domain, time, context);
             }
             index += 1;
         }

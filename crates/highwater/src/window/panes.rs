@@ -12,7 +12,7 @@ use highwater_state::{Data, Key};
 
 use super::assigner::{SlicedWindows, Slices};
 use super::contents::{Contents, WindowContext};
-use super::operator::{Lateness, Windows, time_of};
+use super::operator::{Lateness, Windows, register_timer, time_of, time_over};
 use super::time::{TimeWindow, Window};
 
 /// What came in a pane.
@@ -81,10 +81,8 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
     }
 
     fn register<K: Key, Out: Record>(&self, time_ms: i64, context: &mut Context<'_, K, Out>) {
-        match self.domain {
-            _ if time_ms == i64::MAX => {}
-            TimeDomain::EventTime => context.register_event_time_timer(time_ms),
-            TimeDomain::ProcessingTime => context.register_processing_time_timer(time_ms),
+        if time_ms != i64::MAX {
+            register_timer(self.domain, time_ms, context);
         }
     }
 
@@ -209,6 +207,6 @@ where
     }
 
     fn on_timer(&mut self, timer: Timer, state: &mut Self::State, context: &mut Context<'_, K, C::Out>) -> UserResult {
-        state.change(|panes| self.wake_up(timer.time_ms, panes, context))
+        state.change(|panes| self.wake_up(time_over(timer), panes, context))
     }
 }

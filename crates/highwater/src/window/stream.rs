@@ -8,29 +8,19 @@ use highwater_state::{Aggregate, Data, Key};
 use super::assigner::WindowAssigner;
 use super::contents::{Aggregated, Apply, Contents, Evicted, Listed, ProcessWindowFunction, Reduced, WindowContext};
 use super::evictor::Evictor;
-use super::operator::{Lateness, WindowOperator};
-use super::panes::PaneOperator;
+use super::setup::Setup;
 use super::trigger::Trigger;
 use crate::stream::{DataStream, KeyedStream};
 
 /// A keyed stream divided into windows: see the [module](super).
 pub struct WindowedStream<K, T, F, A: WindowAssigner<T>, Tr = <A as WindowAssigner<T>>::DefaultTrigger> {
     stream: KeyedStream<K, T, F>,
-    assigner: A,
-    trigger: Tr,
-    lateness: Lateness<T>,
+    setup: Setup<T, A, Tr>,
 }
 
-impl<K, T, F, A> WindowedStream<K, T, F, A>
-where
-    K: Key,
-    T: Data + Sync,
-    F: Fn(&T) -> K + Clone + Send + Sync + 'static,
-    A: WindowAssigner<T>,
-{
+impl<K, T, F, A: WindowAssigner<T>> WindowedStream<K, T, F, A> {
     pub(crate) fn new(stream: KeyedStream<K, T, F>, assigner: A) -> Self {
-        let trigger = assigner.default_trigger();
-        WindowedStream { stream, assigner, trigger, lateness: Lateness { allowed_ms: 0, tag: None } }
+        WindowedStream { stream, setup: Setup::new(assigner) }
     }
 }
 
@@ -44,22 +34,21 @@ where
 {
     /// Has `trigger` decide when windows fire.
     pub fn trigger<Tr2: Trigger<T, A::Window>>(self, trigger: Tr2) -> WindowedStream<K, T, F, A, Tr2> {
-        let WindowedStream { stream, assigner, lateness, .. } = self;
-        WindowedStream { stream, assigner, trigger, lateness }
+        WindowedStream { stream: self.stream, setup: self.setup.trigger(trigger) }
     }
 
     /// Keeps windows in event time for so long after they were complete; a record that comes until then has them fire again. Has no
     /// effect in processing time.
     #[must_use]
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
-        self.lateness.allowed_ms = i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX);
+        self.setup.allowed_lateness(lateness);
         self
     }
 
     /// Sends records that are too late for all their windows to a side output, instead of dropping and counting them.
     #[must_use]
     pub fn side_output_late_data(mut self, tag: &OutputTag<T>) -> Self {
-        self.lateness.tag = Some(tag.clone());
+        self.setup.side_output_late_data(tag);
         self
     }
 
@@ -131,19 +120,7 @@ where
     }
 
     fn add<C: Contents<K, T, A::Window>>(self, name: &str, contents: C) -> DataStream<C::Out> {
-        let WindowedStream { stream, assigner, trigger, lateness } = self;
-        let problem = assigner.check().and_then(|()| trigger.check()).err();
-        let has_panes = Tr::FIRES_AT_END == Some(assigner.domain()) && size_of::<C::Kept>() == 0;
-        let out = match assigner.slices().filter(|_| has_panes) {
-            Some(slices) if problem.is_none() => {
-                stream.add(name, PaneOperator::new(assigner.domain(), slices, contents, lateness))
-            }
-            _ => stream.add(name, WindowOperator::new(assigner, trigger, contents, lateness)),
-        };
-        match problem {
-            Some(problem) => out.rejected(&problem),
-            None => out,
-        }
+        self.setup.add(&self.stream, name, contents)
     }
 }
 

@@ -100,10 +100,10 @@ impl<T, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
 }
 
 impl ContinuousProcessingTimeTrigger {
-    /// When a window fires next after `time_ms`.
-    fn next<W: Window>(self, window: &W, time_ms: i64) -> Option<i64> {
+    /// When a window fires next that was dealt with up to `time_ms`.
+    fn next<W: Window>(self, window: &W, time_ms: i64, now_ms: i64) -> Option<i64> {
         let end = Some(window.max_timestamp()).filter(|end| *end > time_ms);
-        first(Some(next_multiple(time_ms, self.interval_ms)), end)
+        first(Some(next_multiple(time_ms.max(now_ms), self.interval_ms)), end)
     }
 }
 
@@ -124,7 +124,9 @@ impl<T, W: Window> Trigger<T, W> for ContinuousProcessingTimeTrigger {
         context: TriggerContext<'_>,
     ) -> TriggerResult {
         if next.is_none() {
-            *next = self.next(window, context.processing_time());
+            let now_ms = context.processing_time();
+            // The last ms of the window may not be over.
+            *next = self.next(window, now_ms - 1, now_ms);
         }
         TriggerResult::Continue
     }
@@ -136,7 +138,7 @@ impl<T, W: Window> Trigger<T, W> for ContinuousProcessingTimeTrigger {
         next: &mut Option<i64>,
         context: TriggerContext<'_>,
     ) -> TriggerResult {
-        *next = self.next(window, time_ms.max(context.processing_time()));
+        *next = self.next(window, time_ms, context.processing_time());
         TriggerResult::Fire
     }
 
