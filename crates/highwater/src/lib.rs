@@ -46,25 +46,32 @@
 //! ```
 //!
 //! * [`environment`] and [`stream`]: building a job; [`connected`]: functions with two inputs, and broadcast state;
-//! * [`window`]: streams divided into windows;
+//! * [`window`]: streams divided into windows; [`interval_join`]: joins by event time;
+//! * [`deduplicate`] and [`top_n`]: the first, last or largest records of each key, as [`change`]s of a table;
 //! * [`state`]: what can be declared, and what can be stored;
 //! * [`connectors`]: files, sockets, generators, memory, standard output; [`source`] and [`sink`] to write your own;
 //! * [`settings`]: the command line, configuration file and environment variables that every job has;
 //! * [`backend`]: where state and snapshots live.
 
 pub mod backend;
+pub mod change;
 pub mod connected;
 pub mod connectors;
 mod control;
+pub mod deduplicate;
 pub mod environment;
+mod event_time;
+pub mod interval_join;
 pub mod logging;
 mod progress;
 pub mod settings;
 pub mod signals;
 pub mod stream;
+pub mod top_n;
 pub mod window;
 
 pub use backend::{FsStateBackend, MemoryStateBackend, StateBackend};
+pub use change::Change;
 pub use connected::{BroadcastStream, ConnectedStreams};
 pub use environment::{JobResult, StreamExecutionEnvironment};
 pub use highwater_checkpoint::{

@@ -2,6 +2,7 @@
 
 mod backends;
 mod broadcast;
+mod changes;
 mod checkpoints;
 mod commits;
 mod ended_with_savepoint;
@@ -11,6 +12,7 @@ mod evolution;
 mod failures;
 mod fixtures;
 mod incremental;
+mod interval_join;
 mod operator_state;
 mod operators;
 mod pressure;
