@@ -125,6 +125,7 @@ impl<K: Key, O: KeyedOperator<K>> OpenKeyed<K, O> {
                 armed: None,
                 closed: false,
                 is_held: false,
+                is_firing: false,
                 spills: false,
                 metrics,
                 size,
@@ -165,6 +166,8 @@ pub(crate) struct KeyedTask<K: Key, O: KeyedOperator<K>> {
     closed: bool,
     /// Whether memory is short and no room can be made until the store's snapshot is taken.
     is_held: bool,
+    /// Whether event-time timers are due that there was no room for: until they were called no record is taken in.
+    is_firing: bool,
     /// Whether some rows are in a store.
     spills: bool,
     metrics: TaskMetrics,
@@ -175,7 +178,7 @@ impl<K: Key, O: KeyedOperator<K>> Receiver for KeyedTask<K, O> {
     type Batch = O::Batch;
 
     fn has_room(&self) -> bool {
-        self.out.has_room() && !self.is_held
+        self.may_emit() && !self.is_firing
     }
 
     fn receive(&mut self, mark: Mark, batch: O::Batch) -> Result<()> {
@@ -187,6 +190,10 @@ impl<K: Key, O: KeyedOperator<K>> Receiver for KeyedTask<K, O> {
 }
 
 impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
+    fn may_emit(&self) -> bool {
+        self.out.has_room() && !self.is_held
+    }
+
     fn process(&mut self, batch: O::Batch) -> Result<()> {
         let began = self.snapshot.as_ref().map(|_| self.now());
         let watermark = self.alignment.mark().watermark;
@@ -214,6 +221,9 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             return Ok(());
         }
         self.relieve()?;
+        if self.is_firing && !self.fire_event_time()? {
+            return Ok(());
+        }
         loop {
             while self.has_room()
                 && let Some(batch) = self.alignment.released()
@@ -222,14 +232,11 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
             }
             let event_time = self.task.event_time(frontier, self.alignment.mark().epoch);
             self.alignment.advance_watermark(event_time);
-            let watermark = self.alignment.mark().watermark;
-            if !self.fire(TimeDomain::EventTime, watermark)? {
-                // The consumer activates this operator when there is room; until then its mark stays where it was.
-                self.sweep(SWEEP_BUSY);
+            if !self.fire_event_time()? {
                 return Ok(());
             }
             if O::State::HAS_TTL {
-                self.contents.ttl.advance_event_time(watermark);
+                self.contents.ttl.advance_event_time(self.alignment.mark().watermark);
             }
             self.advance_mark();
             if !self.alignment.barrier(frontier) {
@@ -253,6 +260,20 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
 
     fn advance_mark(&mut self) {
         self.out.advance(self.alignment.mark());
+    }
+
+    /// Calls the event-time timers that are due; whether none is left. What comes after their watermark waits for them.
+    fn fire_event_time(&mut self) -> Result<bool> {
+        let was_firing = self.is_firing;
+        self.is_firing = !self.fire(TimeDomain::EventTime, self.alignment.mark().watermark)?;
+        if self.is_firing {
+            // The consumer activates this operator when there is room; until then its mark stays where it was.
+            self.sweep(SWEEP_BUSY);
+        } else if was_firing {
+            // Input that was left unread wakes nobody.
+            self.activator.activate();
+        }
+        Ok(!self.is_firing)
     }
 
     fn fire_processing_time(&mut self) -> Result<()> {
@@ -307,7 +328,7 @@ impl<K: Key, O: KeyedOperator<K>> KeyedTask<K, O> {
                 self.relieve()?;
             }
             fired += 1;
-            if !self.has_room() {
+            if !self.may_emit() {
                 return Ok(false);
             }
             let Some((time_ms, hash, key)) = self.contents.timers.pop_due(domain, now_ms) else { break };

@@ -328,3 +328,50 @@ fn two_fast_inputs_behind_a_slow_sink_get_through() {
     assert_eq!(in_flight.committed.load(Ordering::SeqCst), 2 * COUNT);
     assert!(result.checkpoints_completed > 1 && result.checkpoints_failed == 0, "{result:?}");
 }
+
+/// Key and event time.
+type Event = (u64, i64);
+
+#[derive(KeyedState)]
+struct Alarm {
+    rang: ValueState<bool>,
+}
+
+/// Rings for the first record of each key, at 1000.
+#[derive(Clone)]
+struct Ring;
+
+impl KeyedProcessFunction<u64, Event> for Ring {
+    type State = Alarm;
+    type Out = u64;
+
+    fn process(&mut self, (key, _): Event, alarm: &mut Alarm, context: &mut Context<'_, u64, u64>) -> UserResult {
+        if !alarm.rang.is_set() {
+            alarm.rang.set(false);
+            context.register_event_time_timer(1000);
+        } else if context.watermark() >= 1000 && alarm.rang.get() == Some(&false) {
+            return Err(format!("the watermark is at {}, and key {key} has not rung", context.watermark()).into());
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, _: Timer, alarm: &mut Alarm, context: &mut Context<'_, u64, u64>) -> UserResult {
+        alarm.rang.set(true);
+        context.collect(*context.key());
+        Ok(())
+    }
+}
+
+#[test]
+fn timers_fire_before_what_comes_after_their_watermark_also_if_there_is_no_room_for_what_they_emit() {
+    const KEYS: u64 = 40_000;
+    returns(|| {
+        let (env, sink) = (environment(1), CollectSink::new());
+        let all_at = |time_ms| (0..KEYS).map(move |key| (key, time_ms));
+        let events = CollectionSource::new(all_at(0).chain([(0, 2001)]).chain(all_at(2001)).collect::<Vec<Event>>());
+        let in_order = WatermarkStrategy::for_monotonous_timestamps(|event: &Event| event.1);
+        env.from_source(events, in_order, "events").key_by(|event| event.0).process(Ring).sink_to(sink.clone());
+        run(&env).unwrap();
+        assert_eq!(sink.committed().len() as u64, KEYS);
+    });
+}

@@ -3,6 +3,7 @@
 
 mod joins;
 mod kinds;
+mod leftovers;
 mod model;
 mod refusals;
 mod script;
