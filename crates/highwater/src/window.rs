@@ -48,6 +48,7 @@ mod join;
 mod operator;
 mod panes;
 mod setup;
+mod short;
 mod stream;
 mod time;
 mod trigger;

@@ -77,7 +77,7 @@ impl Slices {
         std::iter::successors(Some(self.last_of(time_ms)), back).take_while(move |window| window.end_ms > time_ms)
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         match self {
             Slices { size_ms: ..1, .. } => Err("a window has a size of 0: give at least 1 ms".into()),
             Slices { slide_ms: ..1, .. } => Err("windows slide by 0: give at least 1 ms".into()),
@@ -123,10 +123,6 @@ macro_rules! sliced {
 
             fn slices(&self) -> Option<SlicedWindows<TimeWindow>> {
                 Some((self.slices, |window| window))
-            }
-
-            fn check(&self) -> Result<(), String> {
-                self.slices.check()
             }
         }
     };

@@ -5,6 +5,7 @@ use highwater_state::{Data, Key, KeyedState, ValueState};
 
 use super::assigner::{MOST_MS, WindowAssigner};
 use super::contents::{Contents, WindowContext};
+use super::short::Short;
 use super::time::{TimeWindow, Window};
 use super::trigger::{Trigger, TriggerContext, TriggerResult};
 
@@ -74,13 +75,13 @@ pub(super) fn time_of<K: Key, Out: Record>(domain: TimeDomain, context: &Context
 #[state(crate = "highwater_state")]
 pub(super) struct Windows<E: Data> {
     /// In the order of the windows.
-    windows: ValueState<Vec<E>>,
+    windows: ValueState<Short<E>>,
 }
 
 impl<E: Data> Windows<E> {
     /// Changes the windows; without any the key has no state.
     #[inline]
-    pub fn change(&mut self, change: impl FnOnce(&mut Vec<E>) -> UserResult) -> UserResult {
+    pub fn change(&mut self, change: impl FnOnce(&mut Short<E>) -> UserResult) -> UserResult {
         let (result, is_empty) = self.windows.update(|windows| {
             let result = change(windows);
             (result, windows.is_empty())
@@ -211,7 +212,7 @@ where
         &mut self,
         record: T,
         time_ms: i64,
-        windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
+        windows: &mut Short<EntryOf<K, T, A::Window, Tr, C>>,
         context: &mut Context<'_, K, C::Out>,
     ) -> UserResult
     where
@@ -245,7 +246,7 @@ where
         window: A::Window,
         record: T,
         time_ms: i64,
-        windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
+        windows: &mut Short<EntryOf<K, T, A::Window, Tr, C>>,
         context: &mut Context<'_, K, C::Out>,
     ) -> UserResult
     where
@@ -284,7 +285,7 @@ where
     fn open<K: Key>(
         &mut self,
         window: A::Window,
-        windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
+        windows: &mut Short<EntryOf<K, T, A::Window, Tr, C>>,
         watermark: i64,
     ) -> UserResult<(usize, [Option<i64>; 2])>
     where
@@ -294,7 +295,8 @@ where
         let mut timers = [None, None];
         if A::MERGES {
             let mut is_first = true;
-            for entry in windows.extract_if(.., |entry| entry.window.merged(&window).is_some()) {
+            while let Some(index) = windows.iter().position(|entry| entry.window.merged(&window).is_some()) {
+                let entry = windows.remove(index);
                 let wakes = self.wakes(&entry.window, &entry.trigger, watermark);
                 timers = [0, 1].map(|domain| [timers[domain], wakes[domain]].into_iter().flatten().min());
                 if std::mem::take(&mut is_first) {
@@ -341,7 +343,7 @@ where
     fn wake_up<K: Key>(
         &mut self,
         timer: Timer,
-        windows: &mut Vec<EntryOf<K, T, A::Window, Tr, C>>,
+        windows: &mut Short<EntryOf<K, T, A::Window, Tr, C>>,
         context: &mut Context<'_, K, C::Out>,
     ) -> UserResult
     where

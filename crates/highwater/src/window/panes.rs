@@ -13,6 +13,7 @@ use highwater_state::{Data, Key};
 use super::assigner::{SlicedWindows, Slices};
 use super::contents::{Contents, WindowContext};
 use super::operator::{Lateness, Windows, register_timer, time_of, time_over};
+use super::short::Short;
 use super::time::{TimeWindow, Window};
 
 /// What came in a pane.
@@ -27,6 +28,8 @@ pub(super) struct Pane<C> {
 pub(super) struct PaneOperator<T, C, W> {
     domain: TimeDomain,
     slices: Slices,
+    /// How long after the beginning of the last window another one ends, if one does before the next begins; else 0.
+    cut_ms: i64,
     /// Which window an interval is.
     window: fn(TimeWindow) -> W,
     contents: C,
@@ -35,21 +38,12 @@ pub(super) struct PaneOperator<T, C, W> {
 
 impl<T, C: Clone, W> Clone for PaneOperator<T, C, W> {
     fn clone(&self) -> Self {
-        let PaneOperator { domain, slices, window, contents, lateness } = self;
+        let PaneOperator { domain, slices, window, contents, lateness, .. } = self;
         PaneOperator::new(*domain, (*slices, *window), contents.clone(), lateness.clone())
     }
 }
 
 impl Slices {
-    /// Where the pane that `time_ms` belongs to begins.
-    #[inline]
-    fn pane_of(&self, time_ms: i64) -> i64 {
-        let begins = self.last_of(time_ms).start_ms;
-        // Where the last of the windows that end within this slide does so.
-        let ends = begins + self.size_ms % self.slide_ms;
-        if time_ms >= ends { ends } else { begins }
-    }
-
     /// The first window that ends after `time_ms`, counting its last time as its end.
     #[inline]
     fn first_ending_after(&self, time_ms: i64) -> TimeWindow {
@@ -60,7 +54,8 @@ impl Slices {
 
 impl<T, C, W> PaneOperator<T, C, W> {
     pub fn new(domain: TimeDomain, (slices, window): SlicedWindows<W>, contents: C, lateness: Lateness<T>) -> Self {
-        PaneOperator { domain, slices, window, contents, lateness }
+        let cut_ms = slices.size_ms % slices.slide_ms;
+        PaneOperator { domain, slices, cut_ms, window, contents, lateness }
     }
 }
 
@@ -73,10 +68,15 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
 
     /// When the last window that has the pane is gone, `i64::MAX` if never.
     fn gone_at(&self, pane_ms: i64) -> i64 {
-        let last = self.slices.last_of(pane_ms);
+        self.end_of(&self.slices.last_of(pane_ms))
+    }
+
+    /// When a window is gone, `i64::MAX` if never.
+    #[inline]
+    fn end_of(&self, window: &TimeWindow) -> i64 {
         match self.domain {
-            TimeDomain::EventTime => self.lateness.end_of(&last),
-            TimeDomain::ProcessingTime => last.max_timestamp(),
+            TimeDomain::EventTime => self.lateness.end_of(window),
+            TimeDomain::ProcessingTime => window.max_timestamp(),
         }
     }
 
@@ -90,17 +90,19 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
         &mut self,
         record: T,
         time_ms: i64,
-        panes: &mut Vec<Pane<C::Stored>>,
+        panes: &mut Short<Pane<C::Stored>>,
         context: &mut Context<'_, K, C::Out>,
     ) -> UserResult
     where
         C: Contents<K, T, W>,
     {
-        let pane_ms = self.slices.pane_of(time_ms);
+        // The last window with the record, unless it came between two.
+        let last = self.slices.last_of(time_ms);
+        let cut_ms = last.start_ms + self.cut_ms;
+        let pane_ms = if time_ms >= cut_ms { cut_ms } else { last.start_ms };
         // In processing time nothing is late, and nothing is complete before its timer comes.
         let watermark = if self.domain == TimeDomain::EventTime { context.watermark() } else { i64::MIN };
-        let is_between = self.slices.last_of(time_ms).end_ms <= time_ms;
-        if is_between || (watermark != i64::MIN && self.gone_at(pane_ms) <= watermark) {
+        if last.end_ms <= time_ms || (watermark != i64::MIN && self.end_of(&last) <= watermark) {
             self.lateness.left_out(record, self.domain, time_ms, context);
             return Ok(());
         }
@@ -115,7 +117,8 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
                 self.register(self.wake(pane_ms, watermark), context);
             }
         }
-        if watermark != i64::MIN {
+        // No window with the record ends before it does.
+        if time_ms <= watermark {
             self.fire_again(time_ms, watermark, panes, context)?;
         }
         Ok(())
@@ -132,9 +135,6 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
     where
         C: Contents<K, T, W>,
     {
-        if self.slices.first_ending_after(time_ms - 1).max_timestamp() > watermark {
-            return Ok(());
-        }
         let has_fired =
             |window: &TimeWindow| window.max_timestamp() <= watermark && self.lateness.end_of(window) > watermark;
         let again: Vec<_> = self.slices.windows_of(time_ms).filter(has_fired).collect();
@@ -173,7 +173,7 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
     fn wake_up<K: Key>(
         &mut self,
         now_ms: i64,
-        panes: &mut Vec<Pane<C::Stored>>,
+        panes: &mut Short<Pane<C::Stored>>,
         context: &mut Context<'_, K, C::Out>,
     ) -> UserResult
     where

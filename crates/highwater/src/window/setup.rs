@@ -64,7 +64,8 @@ impl<T, A, Tr> Setup<T, A, Tr> {
         C: Contents<K, T, A::Window>,
     {
         let Setup { assigner, trigger, lateness } = self;
-        let problem = assigner.check().and_then(|()| trigger.check()).err();
+        let sliced = assigner.slices().map_or(Ok(()), |(slices, _)| slices.check());
+        let problem = sliced.and_then(|()| assigner.check()).and_then(|()| trigger.check()).err();
         let has_panes = Tr::FIRES_AT_END == Some(assigner.domain()) && size_of::<C::Kept>() == 0;
         let out = match assigner.slices().filter(|_| has_panes) {
             Some(slices) if problem.is_none() => {
