@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use highwater_checkpoint::CheckpointingMode;
@@ -29,6 +30,7 @@ use crate::restore::Restored;
 use crate::side::{OutputTag, SidePort};
 use crate::streams::{StreamId, Streams};
 use crate::upload::Uploads;
+use crate::watermarks::{Origin, OriginSite, Origins, Place, Relations, SharedOrigins, origins_of};
 
 /// Splits of the sources of a job, encoded.
 pub type Splits = BTreeMap<OperatorUid, Vec<Vec<u8>>>;
@@ -54,12 +56,25 @@ pub(crate) struct Node {
     name: String,
     kind: NodeKind,
     sides: Vec<SidePort>,
+    /// The streams that it reads.
+    inputs: Vec<usize>,
+    /// The streams that it makes.
+    outputs: Vec<usize>,
+    /// How it and others look at each other, if it gives event time.
+    relations: Option<Relations>,
     declared: Declared,
     restore: Option<RestoreFn>,
     build: BuildFn,
     discover: Option<DiscoverFn>,
     /// What is wrong with the settings that the program gave it.
     problem: Option<String>,
+}
+
+impl Node {
+    /// Its place among the streams of the graph.
+    fn place(&self) -> Place<'_> {
+        Place { inputs: &self.inputs, outputs: &self.outputs, relations: self.relations.as_ref() }
+    }
 }
 
 /// Refers to a node of a graph, to name it.
@@ -72,16 +87,22 @@ pub struct Graph {
     nodes: Vec<Node>,
     streams: usize,
     consumed: HashSet<usize>,
+    /// The streams that the next node reads.
+    reading: Vec<usize>,
+    /// The streams that the next node makes.
+    making: Vec<usize>,
 }
 
 impl Graph {
     /// A name for a stream that some node will make.
     pub(crate) fn stream<C>(&mut self) -> StreamId<C> {
         self.streams += 1;
+        self.making.push(self.streams);
         StreamId::new(self.streams)
     }
 
-    /// Adds a node.
+    /// Adds a node, which makes the streams that were [named](Self::stream) since the one before, and reads those
+    /// [consumed](Self::consume).
     pub(crate) fn add(
         &mut self,
         name: &str,
@@ -93,6 +114,9 @@ impl Graph {
             name: name.into(),
             kind,
             sides: Vec::new(),
+            inputs: std::mem::take(&mut self.reading),
+            outputs: std::mem::take(&mut self.making),
+            relations: None,
             declared: Declared::default(),
             restore: None,
             build: Box::new(build),
@@ -117,6 +141,11 @@ impl Graph {
         self.nodes[node.0].discover = Some(discover);
     }
 
+    /// Notes that a node gives event time, and how it and others look at each other.
+    pub(crate) fn set_relations(&mut self, node: NodeId, relations: Relations) {
+        self.nodes[node.0].relations = Some(relations);
+    }
+
     /// Has the job refused because of an operator's settings.
     pub fn reject(&mut self, node: NodeId, problem: &str) {
         self.nodes[node.0].problem = Some(problem.into());
@@ -135,6 +164,7 @@ impl Graph {
     /// Reads a side output of an operator.
     pub fn side_output<T: Record>(&mut self, node: NodeId, tag: &OutputTag<T>) -> StreamId<Batch<T>> {
         let id = self.stream();
+        self.nodes[node.0].outputs.append(&mut self.making);
         self.nodes[node.0].sides.push(SidePort::new(tag, id));
         id
     }
@@ -142,6 +172,7 @@ impl Graph {
     /// Notes that a stream has a consumer.
     pub(crate) fn consume<C>(&mut self, id: StreamId<C>) {
         self.consumed.insert(id.index());
+        self.reading.push(id.index());
     }
 
     /// Checks the graph and gives every operator a uid: its own, or one made of its kind of name and its place, which changes when
@@ -184,7 +215,8 @@ impl Graph {
             }
             operators.push((uid, node));
         }
-        Ok(Plan { operators })
+        let origins = origins_of(&operators.iter().map(|(_, node)| node.place()).collect::<Vec<_>>());
+        Ok(Plan { operators, origins })
     }
 }
 
@@ -198,6 +230,8 @@ fn slug(name: &str) -> String {
 /// A checked graph.
 pub struct Plan {
     operators: Vec<(OperatorUid, Node)>,
+    /// Which of the operators give event time and look at each other.
+    origins: Vec<Option<Origin>>,
 }
 
 impl Plan {
@@ -229,7 +263,7 @@ impl Plan {
     pub fn digest(&self) -> u64 {
         let shape: String =
             self.operators.iter().map(|(uid, node)| format!("{uid}\n{}\n{:?}\n", node.name, node.kind)).collect();
-        highwater_core::KeyHash::of(shape.as_bytes()).0
+        highwater_core::KeyHash::of(format!("{shape}{:?}", self.origins).as_bytes()).0
     }
 
     /// Asks every source for its splits, but those that are `known` from a checkpoint.
@@ -253,7 +287,7 @@ impl Plan {
     pub(crate) fn restore(&self, builder: &Builder<'_>) -> Result<()> {
         for (uid, node) in &self.operators {
             let Some(restore) = &node.restore else { continue };
-            let task = builder.stateful_task(&Site { uid, name: &node.name, sides: &node.sides });
+            let task = builder.stateful_task(&Site { uid, name: &node.name, sides: &node.sides, origin: None });
             let restored = restore(&task).map_err(|error| cannot_start(node, error))?;
             builder.restored.borrow_mut().insert(uid.clone(), restored);
         }
@@ -265,8 +299,11 @@ impl Plan {
     /// # Errors
     /// From an operator that cannot be opened or restored.
     pub(crate) fn build(&self, builder: &Builder<'_>) -> Result<()> {
-        for (uid, node) in &self.operators {
-            let site = Site { uid, name: &node.name, sides: &node.sides };
+        let all = Origins::new(self.origins.iter().flatten(), builder.attempt.parallelism.count());
+        let origins: SharedOrigins = Rc::new(RefCell::new(all));
+        for ((uid, node), origin) in self.operators.iter().zip(&self.origins) {
+            let origin = origin.as_ref().map(|origin| OriginSite { origin, origins: Rc::clone(&origins) });
+            let site = Site { uid, name: &node.name, sides: &node.sides, origin };
             (node.build)(builder, &site).map_err(|error| cannot_start(node, error))?;
         }
         Ok(())
@@ -282,6 +319,8 @@ pub(crate) struct Site<'a> {
     pub uid: &'a OperatorUid,
     pub name: &'a str,
     pub sides: &'a [SidePort],
+    /// Its place among the operators that give event time and look at each other.
+    pub origin: Option<OriginSite<'a>>,
 }
 
 /// What all workers of a process share in one attempt.

@@ -26,7 +26,7 @@ use crate::restore::decode_all;
 use crate::source::{Source, SourceOutput, SourceReader, SourceStatus};
 use crate::streams::{Flow, StreamId};
 use crate::upload::SnapshotFrame;
-use crate::watermarks::{PERIOD, SplitWatermarks, WatermarkStrategy};
+use crate::watermarks::{ANNOUNCE_EVERY, Link, PERIOD, SplitWatermarks, Standing, WatermarkStrategy};
 
 /// Name of the operator state that holds a source's splits.
 const SPLITS: &str = "splits";
@@ -43,7 +43,7 @@ impl Graph {
         watermarks: WatermarkStrategy<S::Record>,
     ) -> (NodeId, StreamId<Batch<S::Record>>) {
         let output = self.stream();
-        let problem = watermarks.problem();
+        let (problem, relations) = (watermarks.problem(), watermarks.relations());
         let source = Arc::new(source);
         let discovering = Arc::clone(&source);
         let node = self.add(name, NodeKind::Source, move |builder: &Builder<'_>, site: &Site<'_>| {
@@ -55,6 +55,7 @@ impl Graph {
             Ok(splits.iter().map(encoded).collect())
         };
         self.set_discover(node, Box::new(discover));
+        self.set_relations(node, relations);
         if let Some(problem) = problem {
             self.reject(node, &problem);
         }
@@ -84,6 +85,7 @@ fn build_source<S: Source>(
     let address = operator.operator_info().address;
     let activator = builder.scope.activator_for(std::rc::Rc::clone(&address));
     task.control().register(builder.scope.worker().sync_activator_for(address.to_vec()));
+    let link = Link::open(builder, site, address, watermarks.max_drift());
     let meters = Meters::new(activator.clone());
     builder.streams.put(output, Flow { stream, meters: meters.clone() });
     let epoch = task.control().first_epoch().0;
@@ -98,6 +100,7 @@ fn build_source<S: Source>(
             output: SourceOutput::default(),
             mark: Mark::new(epoch, NO_WATERMARK),
             watermarks,
+            link,
             has_splits,
             reader,
             activator,
@@ -137,6 +140,8 @@ struct SourceTask<S: Source> {
     task: Task,
     reader: S::Reader,
     watermarks: SplitWatermarks<S::Record>,
+    /// Its way to the other sources, if they look at each other.
+    link: Option<Link>,
     has_splits: bool,
     output: SourceOutput<S::Record>,
     outlet: Outlet<S::Record>,
@@ -151,6 +156,9 @@ struct SourceTask<S: Source> {
 
 impl<S: Source> SourceTask<S> {
     fn step(&mut self) -> Result<()> {
+        if let Some(link) = &mut self.link {
+            link.hear();
+        }
         if self.task.control().is_finishing() {
             self.outlet.release();
             return Ok(());
@@ -160,7 +168,12 @@ impl<S: Source> SourceTask<S> {
         }
         if self.state == State::Reading && !self.task.control().is_past_last(self.mark.epoch) {
             self.pass_time();
-            self.read()?;
+            let is_ahead = |link: &Link| link.is_ahead(self.mark.watermark);
+            if self.has_splits && self.link.as_ref().is_some_and(is_ahead) {
+                self.pause();
+            } else {
+                self.read()?;
+            }
             self.outlet.advance(self.mark);
         }
         Ok(())
@@ -199,7 +212,10 @@ impl<S: Source> SourceTask<S> {
             status = if self.outlet.has_room() { Some(self.poll()?) } else { None };
         }
         self.watermarks.keep_from_reading(status.is_none());
-        self.follow_event_time();
+        let has_news = self.follow_event_time();
+        if has_news {
+            self.activate_after(ANNOUNCE_EVERY);
+        }
         match status {
             // The consumer activates this operator when there is room.
             None => {}
@@ -209,10 +225,20 @@ impl<S: Source> SourceTask<S> {
             Some(SourceStatus::End) => {
                 self.state = State::Ended;
                 self.mark.watermark = MAX_WATERMARK;
+                if let Some(link) = &mut self.link {
+                    link.end();
+                }
                 self.task.control().tell(TaskEvent::SourceEnded { task: self.task.id.clone() });
             }
         }
         Ok(())
+    }
+
+    /// It is ahead of its alignment group, which wakes it when it moves.
+    fn pause(&mut self) {
+        self.watermarks.keep_from_reading(true);
+        let has_news = self.follow_event_time();
+        self.activate_after(if has_news { ANNOUNCE_EVERY } else { PERIOD });
     }
 
     fn poll(&mut self) -> Result<SourceStatus> {
@@ -224,22 +250,36 @@ impl<S: Source> SourceTask<S> {
         Ok(status)
     }
 
-    /// Moves the mark up to the watermark of the splits.
-    fn follow_event_time(&mut self) {
-        let standing = self.watermarks.standing();
-        let watermark = if self.has_splits { standing.watermark } else { MAX_WATERMARK - 1 };
+    /// Moves the mark up to the watermark of the splits, or of the other sources if they are idle; whether something remains to be told
+    /// to those.
+    fn follow_event_time(&mut self) -> bool {
+        if !self.has_splits {
+            self.mark.watermark = MAX_WATERMARK - 1;
+            if let Some(link) = &mut self.link {
+                link.end();
+            }
+            return false;
+        }
+        let Standing { watermark, idle } = self.watermarks.standing();
+        let mut watermark = watermark.max(self.mark.watermark);
+        let mut has_news = false;
+        let clock = self.task.control().clock();
+        if let Some(link) = &mut self.link {
+            let settled = link.settle(Standing { watermark, idle }, clock.monotonic());
+            (watermark, has_news) = (settled.watermark, settled.has_news);
+        }
         if watermark > self.mark.watermark {
             self.mark.watermark = watermark;
-            if self.has_splits {
-                self.event_time.watermark(watermark, &**self.task.control().clock());
-            }
+            self.event_time.watermark(watermark, &**clock);
         }
+        has_news
     }
 
-    /// At most one delayed activation is under way, however often something else wakes the source meanwhile.
+    /// At most one delayed activation is under way, unless an earlier one is asked for, however often something else wakes the source
+    /// meanwhile.
     fn activate_after(&mut self, delay: Duration) {
         let now = self.task.control().clock().monotonic();
-        if self.armed.is_none_or(|due| due <= now) {
+        if self.armed.is_none_or(|due| due <= now || now + delay < due) {
             self.armed = Some(now + delay);
             self.activator.activate_after(delay);
         }

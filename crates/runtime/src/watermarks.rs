@@ -12,6 +12,8 @@
 
 mod generator;
 mod lead;
+mod link;
+mod origins;
 mod splits;
 
 use std::fmt;
@@ -21,7 +23,9 @@ use std::time::Duration;
 use generator::BatchGenerator;
 pub use generator::{BoundedOutOfOrdernessWatermarks, WatermarkGenerator, WatermarkOutput};
 pub(crate) use lead::LeadBound;
-pub(crate) use splits::SplitWatermarks;
+pub(crate) use link::{ANNOUNCE_EVERY, Link, OriginSite, SharedOrigins};
+pub(crate) use origins::{Origin, Origins, Place, Relations, origins_of};
+pub(crate) use splits::{SplitWatermarks, Standing};
 
 use crate::batch::NO_TIME;
 
@@ -49,12 +53,21 @@ pub struct WatermarkStrategy<T> {
     is_periodic: bool,
     assigner: Option<Assign<T>>,
     idleness: Option<Duration>,
+    alignment: Option<Alignment>,
     max_lead: Option<Duration>,
+}
+
+/// A group of sources that wait for each other.
+#[derive(Clone, Debug)]
+struct Alignment {
+    group: Arc<str>,
+    max_drift: Duration,
 }
 
 impl<T> Clone for WatermarkStrategy<T> {
     fn clone(&self) -> Self {
-        WatermarkStrategy { generator: self.generator.clone(), assigner: self.assigner.clone(), ..*self }
+        let (generator, assigner) = (self.generator.clone(), self.assigner.clone());
+        WatermarkStrategy { generator, assigner, alignment: self.alignment.clone(), ..*self }
     }
 }
 
@@ -64,6 +77,7 @@ impl<T> fmt::Debug for WatermarkStrategy<T> {
             .field("generator", &self.generator.is_some())
             .field("assigner", &self.assigner.is_some())
             .field("idleness", &self.idleness)
+            .field("alignment", &self.alignment)
             .field("max_lead", &self.max_lead)
             .finish()
     }
@@ -73,7 +87,14 @@ impl<T: 'static> WatermarkStrategy<T> {
     /// No event time: event-time timers fire only at the end of the input.
     pub fn no_watermarks() -> Self {
         let max_lead = Some(DEFAULT_LEAD);
-        WatermarkStrategy { generator: None, is_periodic: false, assigner: None, idleness: None, max_lead }
+        WatermarkStrategy {
+            generator: None,
+            is_periodic: false,
+            assigner: None,
+            idleness: None,
+            alignment: None,
+            max_lead,
+        }
     }
 
     /// Event times that never go back within a split. `timestamp` gives a record's event time in ms since the Unix epoch.
@@ -115,9 +136,22 @@ impl<T: 'static> WatermarkStrategy<T> {
 
     /// A split that has emitted nothing for `timeout` by the machine's clock holds the watermark back no longer, until its next
     /// record; what it emits then below the watermark is late. Time in which the source was kept from reading does not count.
+    ///
+    /// A subtask whose splits are all idle goes along with the others whose streams meet its own somewhere, of the same source and of
+    /// other ones: with the slowest that is active, or with the highest if none is. Those that have ended do not count.
     #[must_use]
     pub fn with_idleness(mut self, timeout: Duration) -> Self {
         self.idleness = Some(timeout);
+        self
+    }
+
+    /// Keeps the sources of `group` together: one whose watermark is more than `max_drift` ahead of the minimum of all that are active
+    /// in the group reads no further until they have caught up. It goes on taking part in checkpoints. What counts is the watermark of
+    /// a subtask, over all its splits. One that has nothing to read and is never idle keeps the others waiting: see
+    /// [`with_idleness`](Self::with_idleness).
+    #[must_use]
+    pub fn with_watermark_alignment(mut self, group: impl Into<String>, max_drift: Duration) -> Self {
+        self.alignment = Some(Alignment { group: group.into().into(), max_drift });
         self
     }
 
@@ -139,8 +173,30 @@ impl<T: 'static> WatermarkStrategy<T> {
 
     /// What makes no sense in it.
     pub(crate) fn problem(&self) -> Option<String> {
-        (self.idleness == Some(Duration::ZERO))
-            .then(|| "the idle timeout of its watermark strategy is 0: give with_idleness a time above 0".into())
+        if self.idleness == Some(Duration::ZERO) {
+            return Some("the idle timeout of its watermark strategy is 0: give with_idleness a time above 0".into());
+        }
+        let Alignment { group, .. } = self.alignment.as_ref().filter(|_| self.generator.is_none())?;
+        Some(format!("it has no watermarks to align in group {group}: give it a strategy with a generator"))
+    }
+
+    /// What makes no sense in it in the middle of a stream.
+    pub(crate) fn problem_behind_a_source(&self) -> Option<String> {
+        let held_back = |Alignment { group, .. }: &Alignment| {
+            format!(
+                "only sources can be held back for alignment group {group}: give the alignment to the source's strategy"
+            )
+        };
+        self.problem().or_else(|| self.alignment.as_ref().map(held_back))
+    }
+
+    pub(crate) fn relations(&self) -> Relations {
+        let group = self.alignment.as_ref().map(|alignment| Arc::clone(&alignment.group));
+        Relations { may_be_idle: self.is_periodic(), group }
+    }
+
+    pub(crate) fn max_drift(&self) -> Option<Duration> {
+        self.alignment.as_ref().map(|alignment| alignment.max_drift)
     }
 
     /// Whether there is anything to do without records.

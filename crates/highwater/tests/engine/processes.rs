@@ -15,6 +15,7 @@ use highwater::{JobEnd, JobResult, Result, Settings, StartFrom, StopHandle};
 use highwater_core::ProcessIndex;
 
 use crate::broadcast::{assert_matched, matching_numbers};
+use crate::event_time::{Part, Seen, idle_job};
 use crate::restarts::Trouble;
 use crate::support::{Numbers, Step, assert_exactly_once, at_once, counting, fine, returns, run};
 
@@ -88,6 +89,28 @@ fn rules_are_broadcast_to_the_subtasks_of_every_process() {
     });
     assert_eq!(ends, [JobEnd::Finished; 2]);
     assert_matched(committed, COUNT);
+}
+
+#[test]
+fn a_source_that_is_quiet_in_all_processes_holds_nothing_back() {
+    let seen = Seen::default();
+    let ends = returns({
+        let seen = seen.clone();
+        move || {
+            let (dir, hosts, sink) = (tempfile::tempdir().unwrap(), addresses(), CollectSink::new());
+            let processes = [0, 1].map(|process| {
+                let (dir, hosts, sink, seen) = (dir.path().to_path_buf(), hosts.clone(), sink.clone(), seen.clone());
+                start(move || {
+                    let env = environment(process, &hosts, &dir);
+                    idle_job(&env, &[Part::Mixed, Part::Quiet], &seen).sink_to(sink.clone());
+                    env
+                })
+            });
+            processes.map(|(thread, _)| thread.join().unwrap().unwrap().end)
+        }
+    });
+    assert_eq!(ends, [JobEnd::Finished; 2]);
+    assert!(seen.saw_a_late_record());
 }
 
 #[test]

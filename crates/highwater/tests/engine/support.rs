@@ -53,6 +53,8 @@ pub enum Step {
     Emit,
     Wait,
     Fail,
+    /// There are no more.
+    End,
 }
 
 /// Emits 0, 1, .. below `count` in small batches, each number when `step` says so.
@@ -110,6 +112,7 @@ impl SourceReader for NumbersReader {
             match (self.numbers.step)(*next) {
                 Step::Emit => output.emit(*next),
                 Step::Wait => return Ok(SourceStatus::Idle(Duration::from_millis(1))),
+                Step::End => return Ok(SourceStatus::End),
                 Step::Fail => return Err(Error::new(ErrorKind::Input, format!("number {next} cannot be read"))),
             }
             *next += *stride;
