@@ -38,6 +38,11 @@
 //! * **When windows fire.** By default when the watermark reaches their end; a record that is late, but within the
 //!   [allowed lateness](WindowedStream::allowed_lateness), has them fire again. Later ones go to a side output, or are dropped and
 //!   counted (`highwater_late_records_dropped`).
+//! * **Sliding windows** whose slide is larger than their size have gaps between them: records in a gap are in no window, and are
+//!   dropped. A slide that does not divide the size is fine.
+//! * **Two streams** are put into windows together by [`join`](crate::KeyedStream::join) and
+//!   [`co_group`](crate::KeyedStream::co_group).
+//! * **After a restore** the watermark starts anew, as in Flink: until it is back where it was, no record is late.
 //! * **Event times** can be before 1970. One of a record beyond the years that can be computed with is taken as the last of those.
 //! * **Changing** the kind of window or trigger of an operator changes its state: give it another uid, or expect a restore to say so.
 

@@ -140,21 +140,30 @@ where
     E: Evictor<T, A::Window>,
 {
     /// One record for each window, from the elements that are left: `reduce` takes each further record into the first.
-    pub fn reduce(
+    pub fn reduce(self, reduce: impl FnMut(&mut T, T) -> UserResult + Clone + Send + Sync + 'static) -> DataStream<T> {
+        self.reduce_with(reduce, |record, context| {
+            context.collect(record);
+            Ok(())
+        })
+    }
+
+    /// As [`reduce`](Self::reduce), and `function` makes of the record what is emitted.
+    pub fn reduce_with<Out: Record>(
         self,
         mut reduce: impl FnMut(&mut T, T) -> UserResult + Clone + Send + Sync + 'static,
-    ) -> DataStream<T> {
-        self.add(
-            "window-reduce",
-            Apply::new(move |elements: &[T], context: &mut WindowContext<'_, '_, K, _, T>| {
-                if let [first, others @ ..] = elements {
-                    let mut reduced = first.clone();
-                    others.iter().try_for_each(|record| reduce(&mut reduced, record.clone()))?;
-                    context.collect(reduced);
-                }
-                Ok(())
-            }),
-        )
+        mut function: impl FnMut(T, &mut WindowContext<'_, '_, K, A::Window, Out>) -> UserResult
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    ) -> DataStream<Out> {
+        let apply = move |elements: &[T], context: &mut WindowContext<'_, '_, K, A::Window, Out>| {
+            let [first, others @ ..] = elements else { return Ok(()) };
+            let mut reduced = first.clone();
+            others.iter().try_for_each(|record| reduce(&mut reduced, record.clone()))?;
+            function(reduced, context)
+        };
+        self.add("window-reduce", Apply::new(apply))
     }
 
     /// The result of an [`Aggregate`] for each window, over the elements that are left.
@@ -163,15 +172,31 @@ where
         G: Aggregate<In = T>,
         G::Out: Record,
     {
-        self.add(
-            "window-aggregate",
-            Apply::new(|elements: &[T], context: &mut WindowContext<'_, '_, K, _, G::Out>| {
-                let mut accumulator = G::create();
-                elements.iter().for_each(|record| G::add(&mut accumulator, record.clone()));
-                context.collect(G::result(&accumulator));
-                Ok(())
-            }),
-        )
+        self.aggregate_with::<G, _>(|result, context| {
+            context.collect(result);
+            Ok(())
+        })
+    }
+
+    /// As [`aggregate`](Self::aggregate), and `function` makes of the result what is emitted.
+    pub fn aggregate_with<G, Out>(
+        self,
+        mut function: impl FnMut(G::Out, &mut WindowContext<'_, '_, K, A::Window, Out>) -> UserResult
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    ) -> DataStream<Out>
+    where
+        G: Aggregate<In = T>,
+        Out: Record,
+    {
+        let apply = move |elements: &[T], context: &mut WindowContext<'_, '_, K, A::Window, Out>| {
+            let mut accumulator = G::create();
+            elements.iter().for_each(|record| G::add(&mut accumulator, record.clone()));
+            function(G::result(&accumulator), context)
+        };
+        self.add("window-aggregate", Apply::new(apply))
     }
 
     /// Calls `function` with the elements of a window that are left.

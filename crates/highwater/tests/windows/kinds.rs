@@ -316,7 +316,7 @@ pub fn triggers() -> Vec<Tested> {
             windows.aggregate_with::<Ids, _>(rows.aggregated())
         }),
         tested(Kind { evictor: Evictor::Count(4), ..kind(Assigner::Global, Trigger::Count(2)) }, |records, rows| {
-            records.sliding_count_window(4, 2).apply(rows.all())
+            records.sliding_count_window(4, 2).reduce_with(reduce, rows.reduced())
         }),
         tested(
             Kind { purging: true, lateness: 200, ..kind(slices(Event, 300, 300), Trigger::Event) },
@@ -372,7 +372,10 @@ pub fn triggers() -> Vec<Tested> {
             Kind { evictor: Evictor::Time(100), lateness: 200, ..kind(slices(Event, 500, 200), Trigger::Event) },
             |records, rows| {
                 let windows = records.window(SlidingEventTimeWindows::of(ms(500), ms(200)));
-                windows.allowed_lateness(ms(200)).evictor(TimeEvictor::of(ms(100))).apply(rows.all())
+                windows
+                    .allowed_lateness(ms(200))
+                    .evictor(TimeEvictor::of(ms(100)))
+                    .aggregate_with::<Ids, _>(rows.aggregated())
             },
         ),
         tested(
