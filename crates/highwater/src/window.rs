@@ -42,7 +42,8 @@
 //!   dropped. A slide that does not divide the size is fine.
 //! * **Two streams** are put into windows together by [`join`](crate::KeyedStream::join) and
 //!   [`co_group`](crate::KeyedStream::co_group).
-//! * **After a restore** the watermark starts anew, as in Flink: until it is back where it was, no record is late.
+//! * **After a restore** the watermark starts anew, as in Flink. Until it is back, a key with windows goes on from when they fired last:
+//!   a late record fires those that are still there again. For a key without windows no record is late meanwhile.
 //! * **Event times** can be before 1970. One of a record beyond the years that can be computed with is taken as the last of those.
 //! * **Changing** the kind of window or trigger of an operator changes its state: give it another uid, or expect a restore to say so.
 

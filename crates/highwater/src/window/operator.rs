@@ -39,11 +39,11 @@ impl<T: Record> Lateness<T> {
         &self,
         record: T,
         domain: TimeDomain,
-        time_ms: i64,
+        (time_ms, watermark): (i64, i64),
         context: &mut Context<'_, K, Out>,
     ) {
         let end = TimeWindow::new(time_ms, time_ms + 1);
-        if domain == TimeDomain::ProcessingTime || self.end_of(&end) > context.watermark() {
+        if domain == TimeDomain::ProcessingTime || self.end_of(&end) > watermark {
             return;
         }
         match &self.tag {
@@ -74,20 +74,53 @@ pub(super) fn time_of<K: Key, Out: Record>(domain: TimeDomain, context: &Context
 #[derive(KeyedState)]
 #[state(crate = "highwater_state")]
 pub(super) struct Windows<E: Data> {
+    of_key: ValueState<OfKey<E>>,
+}
+
+/// What a key has as long as it has windows.
+#[derive(Clone, Data)]
+#[data(crate = "highwater_state")]
+struct OfKey<E> {
+    /// The last event time that a timer came for. Watermarks are not in checkpoints: after a restore the key goes on from here, so
+    /// that a late record fires a window that has fired before.
+    woken_ms: i64,
     /// In the order of the windows.
-    windows: ValueState<Short<E>>,
+    windows: Short<E>,
+}
+
+impl<E> Default for OfKey<E> {
+    fn default() -> Self {
+        OfKey { woken_ms: i64::MIN, windows: Short::default() }
+    }
 }
 
 impl<E: Data> Windows<E> {
-    /// Changes the windows; without any the key has no state.
+    /// Changes the windows, for which event time is `watermark`, or what it was before a restore.
     #[inline]
-    pub fn change(&mut self, change: impl FnOnce(&mut Short<E>) -> UserResult) -> UserResult {
-        let (result, is_empty) = self.windows.update(|windows| {
-            let result = change(windows);
-            (result, windows.is_empty())
+    pub fn change(&mut self, watermark: i64, change: impl FnOnce(&mut Short<E>, i64) -> UserResult) -> UserResult {
+        self.update(|OfKey { woken_ms, windows }| change(windows, watermark.max(*woken_ms)))
+    }
+
+    /// Changes the windows because of a timer.
+    pub fn wake_up(&mut self, timer: Timer, change: impl FnOnce(&mut Short<E>) -> UserResult) -> UserResult {
+        self.update(|OfKey { woken_ms, windows }| {
+            // The end of the input is no time: there may be more if it is read on.
+            if timer.domain == TimeDomain::EventTime && timer.time_ms < i64::MAX {
+                *woken_ms = timer.time_ms.max(*woken_ms);
+            }
+            change(windows)
+        })
+    }
+
+    /// Without windows the key has no state.
+    #[inline]
+    fn update(&mut self, change: impl FnOnce(&mut OfKey<E>) -> UserResult) -> UserResult {
+        let (result, is_empty) = self.of_key.update(|of_key| {
+            let result = change(of_key);
+            (result, of_key.windows.is_empty())
         });
         if is_empty {
-            self.windows.clear();
+            self.of_key.clear();
         }
         result
     }
@@ -211,14 +244,13 @@ where
     fn add<K: Key>(
         &mut self,
         record: T,
-        time_ms: i64,
+        (time_ms, watermark): (i64, i64),
         windows: &mut Short<EntryOf<K, T, A::Window, Tr, C>>,
         context: &mut Context<'_, K, C::Out>,
     ) -> UserResult
     where
         C: Contents<K, T, A::Window>,
     {
-        let watermark = context.watermark();
         let mut assigned = std::mem::take(&mut self.assigned);
         assigned.clear();
         self.assigner.assign(&record, time_ms, &mut assigned)?;
@@ -228,13 +260,13 @@ where
         assigned.retain(|window| !self.is_late(window, watermark));
         let last = assigned.pop();
         for window in &assigned {
-            self.add_to(*window, record.clone(), time_ms, windows, context)?;
+            self.add_to(*window, record.clone(), (time_ms, watermark), windows, context)?;
         }
         self.assigned = assigned;
         match last {
-            Some(window) => self.add_to(window, record, time_ms, windows, context),
+            Some(window) => self.add_to(window, record, (time_ms, watermark), windows, context),
             None => {
-                self.lateness.left_out(record, self.assigner.domain(), time_ms, context);
+                self.lateness.left_out(record, self.assigner.domain(), (time_ms, watermark), context);
                 Ok(())
             }
         }
@@ -245,14 +277,13 @@ where
         &mut self,
         window: A::Window,
         record: T,
-        time_ms: i64,
+        (time_ms, watermark): (i64, i64),
         windows: &mut Short<EntryOf<K, T, A::Window, Tr, C>>,
         context: &mut Context<'_, K, C::Out>,
     ) -> UserResult
     where
         C: Contents<K, T, A::Window>,
     {
-        let watermark = context.watermark();
         let (index, timers) = match windows.binary_search_by(|entry| entry.window.cmp(&window)) {
             Ok(index) => (index, self.wakes(&window, &windows[index].trigger, watermark)),
             Err(_) => self.open(window, windows, watermark)?,
@@ -400,10 +431,10 @@ where
 
     fn process(&mut self, record: T, state: &mut Self::State, context: &mut Context<'_, K, C::Out>) -> UserResult {
         let time_ms = time_of(self.assigner.domain(), context)?;
-        state.change(|windows| self.add(record, time_ms, windows, context))
+        state.change(context.watermark(), |windows, watermark| self.add(record, (time_ms, watermark), windows, context))
     }
 
     fn on_timer(&mut self, timer: Timer, state: &mut Self::State, context: &mut Context<'_, K, C::Out>) -> UserResult {
-        state.change(|windows| self.wake_up(timer, windows, context))
+        state.wake_up(timer, |windows| self.wake_up(timer, windows, context))
     }
 }

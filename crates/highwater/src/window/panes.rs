@@ -89,7 +89,7 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
     fn add<K: Key>(
         &mut self,
         record: T,
-        time_ms: i64,
+        (time_ms, watermark): (i64, i64),
         panes: &mut Short<Pane<C::Stored>>,
         context: &mut Context<'_, K, C::Out>,
     ) -> UserResult
@@ -101,9 +101,9 @@ impl<T: Data + Sync, C, W: Window> PaneOperator<T, C, W> {
         let cut_ms = last.start_ms + self.cut_ms;
         let pane_ms = if time_ms >= cut_ms { cut_ms } else { last.start_ms };
         // In processing time nothing is late, and nothing is complete before its timer comes.
-        let watermark = if self.domain == TimeDomain::EventTime { context.watermark() } else { i64::MIN };
+        let watermark = if self.domain == TimeDomain::EventTime { watermark } else { i64::MIN };
         if last.end_ms <= time_ms || (watermark != i64::MIN && self.end_of(&last) <= watermark) {
-            self.lateness.left_out(record, self.domain, time_ms, context);
+            self.lateness.left_out(record, self.domain, (time_ms, watermark), context);
             return Ok(());
         }
         // The newest pane is at the end, and mostly the one.
@@ -203,10 +203,10 @@ where
 
     fn process(&mut self, record: T, state: &mut Self::State, context: &mut Context<'_, K, C::Out>) -> UserResult {
         let time_ms = time_of(self.domain, context)?;
-        state.change(|panes| self.add(record, time_ms, panes, context))
+        state.change(context.watermark(), |panes, watermark| self.add(record, (time_ms, watermark), panes, context))
     }
 
     fn on_timer(&mut self, timer: Timer, state: &mut Self::State, context: &mut Context<'_, K, C::Out>) -> UserResult {
-        state.change(|panes| self.wake_up(time_over(timer), panes, context))
+        state.wake_up(timer, |panes| self.wake_up(time_over(timer), panes, context))
     }
 }

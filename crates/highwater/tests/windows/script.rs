@@ -125,8 +125,9 @@ impl Source for Script {
     }
 
     fn reader(&self, splits: Vec<u64>) -> Result<Reader> {
-        // A watermark is not part of a checkpoint: the next run has to hear of it again.
+        // A watermark is not part of a checkpoint: the next run has to hear of it again, if it is to.
         let heard = splits.first().and_then(|next| self.steps.get(*next as usize)).map(|step| step.watermark);
+        let heard = heard.filter(|watermark| *watermark > i64::MIN);
         Ok(Reader {
             script: self.clone(),
             next: splits,
