@@ -7,6 +7,7 @@
 //! * **State** is kept for ever, as in the published queries, except for that of windows.
 //! * **Projection.** Only what a query needs of an event leaves its first operator.
 
+mod count;
 mod join;
 mod tally;
 mod winning;
@@ -52,9 +53,7 @@ pub trait Output {
 }
 
 macro_rules! queries {
-    ($($variant:ident $module:ident :: $query:ident $name:literal $row:ident),* $(,)?) => {
-        $(pub use $module::$row;)*
-
+    ($($variant:ident $name:literal $query:path),* $(,)?) => {
         /// A query, by its name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Query {
@@ -75,7 +74,7 @@ macro_rules! queries {
             /// Builds the query over `events`, and hands its rows to `output`.
             pub fn build(self, events: &DataStream<Event>, output: &mut impl Output) {
                 match self {
-                    $(Query::$variant => output.take($module::$query(events)),)*
+                    $(Query::$variant => output.take($query(events)),)*
                 }
             }
         }
@@ -85,6 +84,8 @@ macro_rules! queries {
 pub mod q0;
 pub mod q1;
 pub mod q10;
+pub mod q11;
+pub mod q12;
 pub mod q13;
 pub mod q14;
 pub mod q15;
@@ -99,29 +100,43 @@ pub mod q22;
 pub mod q23;
 pub mod q3;
 pub mod q4;
+pub mod q5;
 pub mod q6;
+pub mod q7;
+pub mod q8;
 pub mod q9;
 
+pub use self::{
+    q0::Q0, q1::Q1, q2::Q2, q3::Q3, q4::Q4, q5::Q5, q6::Q6, q7::Q7, q8::Q8, q9::Q9, q10::Q10, q11::Q11, q12::Q12,
+    q13::Q13, q14::Q14, q15::Q15, q16::Q16, q17::Q17, q18::Q18, q19::Q19, q20::Q20, q21::Q21, q22::Q22, q23::Q23,
+};
+
 queries! {
-    Q0 q0::q0 "q0" Q0,
-    Q1 q1::q1 "q1" Q1,
-    Q2 q2::q2 "q2" Q2,
-    Q3 q3::q3 "q3" Q3,
-    Q4 q4::q4 "q4" Q4,
-    Q6 q6::q6 "q6" Q6,
-    Q9 q9::q9 "q9" Q9,
-    Q10 q10::q10 "q10" Q10,
-    Q13 q13::q13 "q13" Q13,
-    Q14 q14::q14 "q14" Q14,
-    Q15 q15::q15 "q15" Q15,
-    Q16 q16::q16 "q16" Q16,
-    Q17 q17::q17 "q17" Q17,
-    Q18 q18::q18 "q18" Q18,
-    Q19 q19::q19 "q19" Q19,
-    Q20 q20::q20 "q20" Q20,
-    Q21 q21::q21 "q21" Q21,
-    Q22 q22::q22 "q22" Q22,
-    Q23 q23::q23 "q23" Q23,
+    Q0 "q0" q0::q0,
+    Q1 "q1" q1::q1,
+    Q2 "q2" q2::q2,
+    Q3 "q3" q3::q3,
+    Q4 "q4" q4::q4,
+    Q5 "q5" q5::q5,
+    Q6 "q6" q6::q6,
+    Q7 "q7" q7::q7,
+    Q8 "q8" q8::q8,
+    Q9 "q9" q9::q9,
+    Q10 "q10" q10::q10,
+    Q11 "q11" q11::q11,
+    Q12 "q12" q12::q12,
+    Q12ProcessingTime "q12-processing-time" q12::q12_processing_time,
+    Q13 "q13" q13::q13,
+    Q14 "q14" q14::q14,
+    Q15 "q15" q15::q15,
+    Q16 "q16" q16::q16,
+    Q17 "q17" q17::q17,
+    Q18 "q18" q18::q18,
+    Q19 "q19" q19::q19,
+    Q20 "q20" q20::q20,
+    Q21 "q21" q21::q21,
+    Q22 "q22" q22::q22,
+    Q23 "q23" q23::q23,
 }
 
 impl fmt::Display for Query {

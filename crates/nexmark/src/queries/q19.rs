@@ -10,7 +10,9 @@
 
 use std::fmt;
 
-use highwater::prelude::*;
+use highwater::DataStream;
+use highwater::change::Change;
+use highwater::top_n::Ranked;
 
 use super::{Row, bids, write_bid};
 use crate::event::{Bid, Event};
@@ -24,7 +26,7 @@ pub struct Q19 {
     /// The bid.
     pub bid: Bid,
     /// Which of the highest it is, from 1 on.
-    pub rank_number: usize,
+    pub rank_number: u64,
 }
 
 impl Row for Q19 {
@@ -42,34 +44,13 @@ impl fmt::Display for Q19 {
 
 /// The query over `events`.
 pub fn q19(events: &DataStream<Event>) -> DataStream<Q19> {
-    bids(events, Some).key_by(|bid: &Bid| bid.auction).process(HighestBids).uid("q19-highest")
-}
-
-#[derive(KeyedState)]
-struct Highest {
-    /// The highest first; of the same price, the one that came first.
-    bids: ListState<Bid>,
-}
-
-#[derive(Clone)]
-struct HighestBids;
-
-impl KeyedProcessFunction<u64, Bid> for HighestBids {
-    type State = Highest;
-    type Out = Q19;
-
-    fn process(&mut self, bid: Bid, highest: &mut Highest, context: &mut Context<'_, u64, Q19>) -> UserResult {
-        let place = highest.bids.iter().take_while(|other| other.price >= bid.price).count();
-        if place == MOST {
-            return Ok(());
+    let highest =
+        bids(events, Some).key_by(|bid: &Bid| bid.auction).top_n_ranked(MOST, |bid| bid.price).uid("q19-highest");
+    highest.flat_map(|change, out| {
+        // A rank that was taken is only ever taken by another bid, whose row takes the place of this one.
+        if let Change::Insert(Ranked { rank, record }) = change {
+            out.collect(Q19 { bid: record, rank_number: rank });
         }
-        let mut bids = highest.bids.take();
-        bids.truncate(MOST - 1);
-        bids.insert(place, bid);
-        for (index, bid) in bids.iter().enumerate().skip(place) {
-            context.collect(Q19 { bid: bid.clone(), rank_number: index + 1 });
-        }
-        highest.bids.update(bids);
         Ok(())
-    }
+    })
 }

@@ -12,13 +12,26 @@ use highwater::prelude::*;
 use highwater_nexmark::{BASE_TIME_MS, Event, Generator, NexmarkSource, Output, Query, Row};
 use highwater_testing::harness::{Interruption, run_to_the_end};
 
-/// The stream with its time stretched so often, and with bidders who are persons of the stream even at its beginning.
+/// The stream with its time stretched so often and its prices cut off, and with bidders who are persons of the stream even at its
+/// beginning.
 #[derive(Clone, Copy)]
-struct Tempo(i64);
+struct Tempo {
+    times: i64,
+    /// The highest price; many bids have it if it is low.
+    most: u64,
+}
 
 impl Tempo {
+    fn of(times: i64) -> Self {
+        Tempo { times, most: u64::MAX }
+    }
+
+    fn with_equal_prices(self) -> Self {
+        Tempo { most: 10_000_000, ..self }
+    }
+
     fn time(self, date_time: i64) -> i64 {
-        BASE_TIME_MS + (date_time - BASE_TIME_MS) * self.0
+        BASE_TIME_MS + (date_time - BASE_TIME_MS) * self.times
     }
 
     fn stretch(self, mut event: Event) -> Event {
@@ -30,6 +43,7 @@ impl Tempo {
             }
             Event::Bid(bid) => {
                 bid.date_time = self.time(bid.date_time);
+                bid.price = bid.price.min(self.most);
                 bid.bidder -= 1000;
             }
         }
@@ -85,25 +99,30 @@ fn check(tempo: Tempo, events: u64, lines: Vec<Line>, what: &str) {
             Some(key) => drop(keyed.entry(query).or_default().insert(key, row)),
         }
     }
+    let mut wrong = Vec::new();
     for (index, query) in queries() {
         let mut actual = rows.remove(&index).unwrap_or_default();
         actual.extend(keyed.remove(&index).unwrap_or_default().into_values());
         actual.sort_unstable();
         let mut expected = oracle::rows(query, &events).expect("queries without an oracle are not run");
         expected.sort_unstable();
-        assert!(!expected.is_empty(), "{query}: nothing to compare");
-        let first = actual.iter().zip(&expected).find(|(actual, expected)| actual != expected);
-        assert!(
-            actual == expected,
-            "{query}, {what}: {} rows, expected are {}; the first that differs: {first:#?}",
-            actual.len(),
-            expected.len()
-        );
+        // Nobody registers and sells in one window of a stream that has no two milliseconds in one.
+        let is_empty = query == Query::Q8 && tempo.times > 10_000;
+        assert_eq!(expected.is_empty(), is_empty, "{query}: nothing to compare");
+        if actual != expected {
+            let first = actual.iter().zip(&expected).find(|(actual, expected)| actual != expected);
+            wrong.push(format!(
+                "{query} has {} rows, not {}; the first that differs: {first:?}",
+                actual.len(),
+                expected.len()
+            ));
+        }
     }
+    assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
 }
 
 fn with_workers(tempo: Tempo, workers: usize) {
-    const EVENTS: u64 = 20_000;
+    const EVENTS: u64 = 10_000;
     let (env, output) = (StreamExecutionEnvironment::new(), CollectSink::new());
     env.stop_on_signals(false).set_parallelism(workers);
     build(tempo, env.from_source(NexmarkSource::new(EVENTS), tempo.watermarks(), "nexmark")).sink_to(output.clone());
@@ -112,40 +131,40 @@ fn with_workers(tempo: Tempo, workers: usize) {
 }
 
 fn interrupted(tempo: Tempo, interruption: Interruption) {
-    const EVENTS: u64 = 6_000;
+    const EVENTS: u64 = 4_000;
     let output = CollectSink::new();
     let runs = run_to_the_end(interruption, &[1, 3, 2], |stage| {
         let source = stage.source(NexmarkSource::new(EVENTS), tempo.watermarks(), "nexmark");
         build(tempo, source).sink_to(output.clone()).uid("output");
     });
-    assert!(runs > 5, "{runs} runs are too few to show anything");
+    assert!(runs > 3, "{runs} runs are too few to show anything");
     check(tempo, EVENTS, output.committed(), &format!("{interruption:?} and rescaled {} times", runs - 1));
 }
 
-/// Two seconds, within one window.
+/// A second, within one window.
 #[test]
 fn all_queries_over_the_stream_as_it_is() {
-    with_workers(Tempo(1), 1);
+    with_workers(Tempo::of(1), 1);
 }
 
-/// Twenty-six seconds, with events exactly at the ends of windows.
+/// Thirty-two seconds, with events exactly at the ends of windows.
 #[test]
 fn all_queries_over_several_windows() {
-    with_workers(Tempo(13), 2);
+    with_workers(Tempo::of(32).with_equal_prices(), 2);
 }
 
 /// Nearly three days, with no two milliseconds of the stream in one window.
 #[test]
 fn all_queries_over_several_days() {
-    with_workers(Tempo(120_000), 4);
+    with_workers(Tempo::of(240_000), 4);
 }
 
 #[test]
 fn all_queries_crashed_and_rescaled() {
-    interrupted(Tempo(40), Interruption::Crash);
+    interrupted(Tempo::of(80).with_equal_prices(), Interruption::Crash);
 }
 
 #[test]
 fn all_queries_stopped_and_rescaled() {
-    interrupted(Tempo(150_000), Interruption::Stop);
+    interrupted(Tempo::of(300_000), Interruption::Stop);
 }

@@ -13,7 +13,7 @@ use crate::time::{day, minute, timestamp};
 const EVENTS: u64 = 6_000;
 
 /// Six minutes.
-const TEMPO: Tempo = Tempo(600);
+const TEMPO: Tempo = Tempo { times: 600, most: u64::MAX };
 
 /// The lines of the files that are visible, by the path of their folder.
 fn visible(dir: &Path) -> BTreeMap<String, Vec<String>> {

@@ -1,5 +1,7 @@
 //! The rows of each query, computed over the whole stream at once.
 
+mod windows;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,9 +33,15 @@ pub fn rows(query: Query, events: &[Event]) -> Option<Vec<String>> {
         Query::Q2 => by_auction_number(bids),
         Query::Q3 => stream.sellers_of_category_10(),
         Query::Q4 => stream.averages_by_category(),
+        Query::Q5 => windows::most_bids(bids),
         Query::Q6 => stream.averages_by_seller(),
+        Query::Q7 => windows::highest_bids(bids),
+        Query::Q8 => windows::new_sellers(&stream.persons, &stream.auctions),
         Query::Q9 => stream.winners(),
         Query::Q10 => bids.iter().map(|bid| partitioned(bid)).collect(),
+        Query::Q11 => windows::sessions(bids),
+        Query::Q12 => windows::counts(bids),
+        Query::Q12ProcessingTime => return None,
         Query::Q13 => {
             bids.iter().map(|bid| narrow(bid, &bid.price.to_string(), &(bid.auction % 10_000).to_string())).collect()
         }
