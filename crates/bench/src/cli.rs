@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,12 +60,8 @@ pub struct KeyedCount {
     /// How the count is kept: in a declared `ValueState`, or as plain state behind `stateful_map`.
     #[arg(long, value_enum, default_value_t = State::Value)]
     pub state: State,
-    /// Where the state is while the job runs.
-    #[arg(long, value_enum, default_value_t = Backend::Memory)]
-    pub backend: Backend,
-    /// Bytes of memory of each worker for state, with `--backend rocksdb`, RocksDB's own included; k, M and G are allowed.
-    #[arg(long, default_value = "256M", value_parser = count)]
-    pub memory_budget: u64,
+    #[command(flatten)]
+    pub placement: Placement,
     /// Also measure raw timely and a plain loop over the same rows.
     #[arg(long)]
     pub yardsticks: bool,
@@ -184,6 +181,8 @@ pub struct RestoreOptions {
     /// Worker threads of the second job that restores it.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rescaled: u32,
+    #[command(flatten)]
+    pub placement: Placement,
     /// How often everything is measured, in turn; medians are printed.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
@@ -241,6 +240,27 @@ pub enum State {
     Value,
     /// A plain `u64` behind `stateful_map`.
     Plain,
+}
+
+/// Where the state of a job is while it runs, and how much of it in memory.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Where the state is while the job runs.
+    #[arg(long, value_enum, default_value_t = Backend::Memory)]
+    pub backend: Backend,
+    /// Bytes of memory of each worker for state, with `--backend rocksdb`, RocksDB's own included; k, M and G are allowed.
+    #[arg(long, default_value = "256M", value_parser = count)]
+    pub memory_budget: u64,
+}
+
+/// What is said of it after a job's name: nothing, if it is in memory.
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.backend {
+            Backend::Memory => Ok(()),
+            Backend::Rocksdb => write!(f, ", rocksdb with {} MiB", self.memory_budget >> 20),
+        }
+    }
 }
 
 /// Where the state is while the job runs.

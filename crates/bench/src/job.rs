@@ -51,7 +51,7 @@ pub struct Checkpoints {
 pub fn execute(run: &Run, probe: &Probe) -> Result<Checkpoints, Failure> {
     let env = environment(run.workers, run.interval.0);
     if let Some(dir) = &run.checkpoint_dir {
-        set_backend(&env, run.backend, run.memory_budget, dir)?;
+        set_backend(&env, run.placement.backend, run.placement.memory_budget, dir)?;
     }
     let source = RowSource { rows: run.rows, keys: run.keys, probe: probe.clone() };
     let rows = env.from_source(source, WatermarkStrategy::no_watermarks(), "rows").key_by(|row: &u64| *row);
@@ -85,8 +85,7 @@ pub fn set_backend(
 
 #[cfg(feature = "rocksdb")]
 fn set_rocksdb(env: &StreamExecutionEnvironment, memory_budget: u64, dir: &Path) -> Result<(), Failure> {
-    let checkpoints = dir.join("checkpoints");
-    let backend = highwater_rocksdb::RocksDBStateBackend::new(checkpoints.to_string_lossy());
+    let backend = highwater_rocksdb::RocksDBStateBackend::new(dir.to_string_lossy());
     let budget = usize::try_from(memory_budget)?;
     env.set_state_backend(backend.with_memory_budget(budget).with_local_dir(dir.join("rocksdb")));
     Ok(())

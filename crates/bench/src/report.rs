@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::cli::{Backend, KeyedCount};
+use crate::cli::KeyedCount;
 use crate::run::{Checkpoint, Measurement, Run, Subject};
 use crate::statistics::{Percentiles, Spread};
 
@@ -86,13 +86,10 @@ fn ratios(results: &[Variant]) -> Vec<Ratio> {
 impl Variant {
     /// What a run is called in tables.
     pub fn name(run: &Run) -> String {
-        let backend = match run.backend {
-            Backend::Memory => String::new(),
-            Backend::Rocksdb => format!(", rocksdb with {} MiB", run.memory_budget >> 20),
-        };
+        let placement = run.placement;
         match (run.subject, run.interval.0) {
-            (Subject::Highwater, None) => format!("highwater{backend}"),
-            (Subject::Highwater, Some(interval)) => format!("highwater{backend}, checkpoint every {interval:?}"),
+            (Subject::Highwater, None) => format!("highwater{placement}"),
+            (Subject::Highwater, Some(interval)) => format!("highwater{placement}, checkpoint every {interval:?}"),
             (Subject::Timely, _) => "timely".into(),
             (Subject::Loop, _) => "loop".into(),
         }

@@ -18,8 +18,8 @@ use highwater_snapshot::{Found, find};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
-use crate::cli::{ChildRun, RestoreOptions};
-use crate::job::{CountRows, environment};
+use crate::cli::{ChildRun, Placement, RestoreOptions};
+use crate::job::{CountRows, environment, set_backend};
 use crate::probe::{Probe, Usage};
 use crate::row_source::RowSource;
 use crate::statistics::Spread;
@@ -43,6 +43,7 @@ pub struct RestoreRun {
     dir: PathBuf,
     keys: u64,
     workers: u32,
+    placement: Placement,
     /// The checkpoint to restore.
     from: Option<String>,
 }
@@ -94,7 +95,7 @@ pub fn measure(options: &RestoreOptions) -> Result<(), Failure> {
         println!("{}", serde_json::to_string(&lines)?);
         return Ok(());
     }
-    println!("restore, {} rounds; median (min-max)", options.rounds);
+    println!("restore{}, {} rounds; median (min-max)", options.placement, options.rounds);
     println!(
         "{:>10} {:>8} {:>7} {:>5} {:>22} {:>24} {:>6}",
         "keys", "MB", "workers", "cache", "read ms", "restore ms", "ratio"
@@ -116,7 +117,8 @@ pub fn measure(options: &RestoreOptions) -> Result<(), Failure> {
 }
 
 fn measure_in(dir: &Path, keys: u64, options: &RestoreOptions) -> Result<Vec<Line>, Failure> {
-    let write = RestoreRun { dir: dir.to_path_buf(), keys, workers: options.workers, from: None };
+    let write =
+        RestoreRun { dir: dir.to_path_buf(), keys, workers: options.workers, placement: options.placement, from: None };
     write.execute_apart()?;
     let (checkpoint, files) = newest(dir)?;
     let bytes = files.iter().map(|file| file.len).sum();
@@ -229,15 +231,13 @@ impl RestoreRun {
         let env = environment(self.workers, self.from.is_none().then_some(NEVER));
         let more = CHECKED_ROWS.min(self.keys);
         let rows = match &self.from {
-            None => {
-                env.set_state_backend(FsStateBackend::new(self.dir.to_string_lossy()));
-                self.keys
-            }
+            None => self.keys,
             Some(checkpoint) => {
                 env.start_from(StartFrom::Path(checkpoint.clone()));
                 self.keys + more
             }
         };
+        set_backend(&env, self.placement.backend, self.placement.memory_budget, &self.dir)?;
         let probe = Probe::new();
         let source = RowSource { rows, keys: self.keys, probe: probe.clone() };
         env.from_source(source, WatermarkStrategy::no_watermarks(), "rows")

@@ -37,8 +37,7 @@ fn runs(options: &KeyedCount) -> Vec<Run> {
         workers: options.workers,
         state: options.state,
         interval,
-        backend: options.backend,
-        memory_budget: options.memory_budget,
+        placement: options.placement,
         checkpoint_dir: None,
     };
     let mut runs: Vec<Run> =
@@ -50,7 +49,7 @@ fn runs(options: &KeyedCount) -> Vec<Run> {
 }
 
 fn measure(run: &Run, checkpoint_dir: Option<&Path>) -> Result<Measurement, Failure> {
-    if run.interval.0.is_none() && (run.backend == Backend::Memory || run.subject != Subject::Highwater) {
+    if run.interval.0.is_none() && (run.placement.backend == Backend::Memory || run.subject != Subject::Highwater) {
         return run.measure();
     }
     let parent = checkpoint_dir.map_or_else(std::env::temp_dir, Path::to_path_buf);

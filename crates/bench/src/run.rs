@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
-use crate::cli::{Backend, ChildRun, Interval, State};
+use crate::cli::{ChildRun, Interval, Placement, State};
 use crate::probe::{Probe, Usage};
 use crate::rows::sum_of_counts;
 use crate::{job, plain_loop, raw_timely};
@@ -30,9 +30,7 @@ pub struct Run {
     pub workers: u32,
     pub state: State,
     pub interval: Interval,
-    pub backend: Backend,
-    /// Bytes of a worker's memory for state, where it is limited.
-    pub memory_budget: u64,
+    pub placement: Placement,
     /// Where checkpoints and files of state go; set if there are any.
     pub checkpoint_dir: Option<PathBuf>,
 }

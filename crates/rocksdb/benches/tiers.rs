@@ -12,6 +12,7 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock, and is never replayed")]
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,18 +73,34 @@ struct Turn {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let (is_memory, numbers) = match arguments.split_first() {
-        Some((first, rest)) if first == "memory" => (true, rest),
-        _ => (false, &arguments[..]),
+    let (mode, numbers) = match arguments.split_first() {
+        Some((first, rest)) if ["memory", "watch"].contains(&first.as_str()) => (first.as_str(), rest),
+        _ => ("compare", &arguments[..]),
     };
+    if let ("watch", [folder, budget, keys, seconds]) = (mode, numbers) {
+        let number = |text: &str| text.parse::<f64>().expect("a number");
+        return watch(Path::new(folder), number(budget) as usize, number(keys) as u64, number(seconds));
+    }
     let number = |index: usize, default: f64| {
         numbers.get(index).map_or(default, |text| text.parse().expect("arguments are numbers"))
     };
+    let is_memory = mode == "memory";
     let budget = (number(0, if is_memory { 256.0 } else { 32.0 }) as usize) << 20;
     let keys = (budget as f64 * number(1, 10.0)) as u64 / ROW_BYTES as u64;
     let folder = tempfile::tempdir().expect("a temporary folder");
     if is_memory {
-        watch_memory(folder.path(), budget, keys, Duration::from_secs_f64(number(2, 600.0)));
+        let loading = stores(folder.path(), budget / 4);
+        let files = all_rows(&loading, keys);
+        // In a process of its own, which has nothing from the loading.
+        let child = std::env::current_exe().and_then(|this| {
+            let [budget, keys] = [budget as u64, keys].map(|number| number.to_string());
+            Command::new(this)
+                .arg("watch")
+                .arg(&files.folder)
+                .args([budget, keys, number(2, 600.0).to_string()])
+                .status()
+        });
+        assert!(child.expect("this program starts again").success(), "it has not come to its end");
     } else {
         compare(folder.path(), budget, keys, number(2, 3.0) as usize);
     }
@@ -126,11 +143,11 @@ fn beyond_budget(folder: &Path, budget: usize, keys: u64) -> Vec<Contender> {
     let stores = |bytes| stores(folder, bytes);
     let loading = stores(budget);
     let files = all_rows(&loading, keys);
-    let by_row = Contender::new("RocksDB, get and put a row", rocksdb_by_row(&stores(budget), &files));
+    let by_row = Contender::new("RocksDB, get and put a row", rocksdb_by_row(&stores(budget), &files.folder));
     vec![
         Contender::new("table alone", table_alone(keys)),
-        Contender::new("two tiers", two_tiers(budget / 4 * 3, &stores(budget / 4), &files)),
-        Contender::new("RocksDB, multi-get and write a batch", rocksdb_by_batch(&stores(budget), &files)),
+        Contender::new("two tiers", two_tiers(budget / 4 * 3, &stores(budget / 4), &files.folder)),
+        Contender::new("RocksDB, multi-get and write a batch", rocksdb_by_batch(&stores(budget), &files.folder)),
         Contender { is_slow: true, ..by_row },
     ]
 }
@@ -160,14 +177,13 @@ fn spread(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> String {
     format!("{median:.digits$} ({least:.digits$} to {most:.digits$})")
 }
 
-/// The memory of the process beyond what it had before there was a table, ten times a second.
-fn watch_memory(folder: &Path, budget: usize, keys: u64, duration: Duration) {
-    let loading = stores(folder, budget / 4);
-    let files = all_rows(&loading, keys);
+/// The memory of the process beyond what it began with, ten times a second, with the two tiers over `files` at work.
+fn watch(files: &Path, budget: usize, keys: u64, seconds: f64) {
     let before = resident();
-    let stores = stores(folder, budget / 4);
-    let mut work = two_tiers(budget / 4 * 3, &stores, &files);
-    drop((files, loading));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let stores = stores(folder.path(), budget / 4);
+    let mut work = two_tiers(budget / 4 * 3, &stores, files);
+    let duration = Duration::from_secs_f64(seconds);
     let (began, mut random, mut rows) = (Instant::now(), Random(7), 0_u64);
     let (mut batch, mut most, mut next) = (vec![0; BATCH], 0, Duration::ZERO);
     while began.elapsed() < duration {
@@ -243,10 +259,11 @@ fn all_rows(stores: &Arc<RocksDBRowStores>, keys: u64) -> LocalSnapshot {
     store.snapshot().expect("a snapshot is made")
 }
 
-fn open(stores: &Arc<RocksDBRowStores>, files: &LocalSnapshot) -> Arc<dyn RowStore> {
+fn open(stores: &Arc<RocksDBRowStores>, files: &Path) -> Arc<dyn RowStore> {
     let fill = &mut |folder: &Path| {
-        for file in &files.files {
-            std::fs::copy(files.folder.join(&file.name), folder.join(&file.name)).expect("a file is copied");
+        for file in std::fs::read_dir(files).expect("a folder of files") {
+            let file = file.expect("a file");
+            std::fs::copy(file.path(), folder.join(file.file_name())).expect("a file is copied");
         }
         Ok(())
     };
@@ -311,7 +328,7 @@ fn spilling(budget: usize, stores: &Arc<RocksDBRowStores>) -> TieredTables<u64, 
     TieredTables::spilling(max, max.all(), &MemoryBudget::new(budget), factory, "bench")
 }
 
-fn two_tiers(budget: usize, stores: &Arc<RocksDBRowStores>, files: &LocalSnapshot) -> Work {
+fn two_tiers(budget: usize, stores: &Arc<RocksDBRowStores>, files: &Path) -> Work {
     let mut tables = spilling(budget, stores);
     tables.restore_store(open(stores, files));
     counting(tables)
@@ -326,12 +343,12 @@ fn count(row: &[u8]) -> u64 {
 }
 
 /// What who knows nothing of batches does: a batch of one row each.
-fn rocksdb_by_row(stores: &Arc<RocksDBRowStores>, files: &LocalSnapshot) -> Work {
+fn rocksdb_by_row(stores: &Arc<RocksDBRowStores>, files: &Path) -> Work {
     let mut work = rocksdb_by_batch(stores, files);
     Box::new(move |keys| keys.chunks(1).for_each(&mut work))
 }
 
-fn rocksdb_by_batch(stores: &Arc<RocksDBRowStores>, files: &LocalSnapshot) -> Work {
+fn rocksdb_by_batch(stores: &Arc<RocksDBRowStores>, files: &Path) -> Work {
     let store = open(stores, files);
     let (mut looked_up, mut rows) = (KeyBatch::default(), RowBatch::default());
     let mut counts = vec![0; BATCH];

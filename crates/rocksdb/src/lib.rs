@@ -15,6 +15,7 @@
 #[cfg(feature = "backend")]
 pub mod backend;
 mod expired;
+mod load;
 mod options;
 pub mod reader;
 pub mod store;

@@ -19,6 +19,7 @@ use rocksdb::properties::{
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch};
 
 use crate::expired::{Expired, Expiry, period_secs};
+use crate::load::Loader;
 use crate::options::{LOOK_UP_KEYS, scan_options, write_options};
 use crate::stores::Inner;
 use crate::view::{View, split};
@@ -117,6 +118,26 @@ impl RowStore for RocksDBRowStore {
             }
         }
         self.db().write_opt(batch, &write_options()).map_err(|error| self.error("write", error))
+    }
+
+    fn load(&self, fill: &mut dyn FnMut(&mut EachRow<'_>) -> Result<()>) -> Result<()> {
+        let options = self.process.shared.options();
+        let mut loader = Loader::new(&options, &self.process.working_dir)?;
+        fill(&mut |group, key, row| loader.put(group, key, row))?;
+        loader.finish(self.db())
+    }
+
+    fn delete(&self, groups: KeyGroupRange) -> Result<()> {
+        if groups.count() == 0 {
+            return Ok(());
+        }
+        let first = |group: u32| u16::try_from(group).map_or([u8::MAX; 2], u16::to_be_bytes);
+        let (start, end) = (first(groups.start()), first(groups.end()));
+        let failed = |error| self.error("delete", error);
+        // Files that have nothing else go at once. The last key of the range is not known; one beyond it would be of others.
+        let last = [&first(groups.end() - 1)[..], &[u8::MAX; 32]].concat();
+        self.db().delete_file_in_range_cf(self.rows(), &start[..], &last[..]).map_err(failed)?;
+        self.db().delete_range_cf_opt(self.rows(), start, end, &write_options()).map_err(failed)
     }
 
     fn scan(&self, groups: KeyGroupRange, row: &mut EachRow<'_>) -> Result<()> {

@@ -216,7 +216,7 @@ impl Restored {
 }
 
 /// The store that has the rows of exactly the key groups of a share, if there is one.
-pub(crate) fn whole_store<'a>(share: &KeyedShare<'a>) -> Option<&'a StoreSnapshot> {
+fn whole_store<'a>(share: &KeyedShare<'a>) -> Option<&'a StoreSnapshot> {
     match share.stores[..] {
         [(range, store)] if range == share.range => Some(store),
         _ => None,

@@ -1,7 +1,7 @@
 //! Rows that are not in memory: the tables that have a store below them, and how the store comes back from a checkpoint.
 //!
-//! A subtask that had the same key groups before opens the files of its store. Else, or if the program's types have changed, the rows
-//! of its key groups are copied from the stores of those that had them into a store of its own.
+//! A subtask opens the files of the store that had most of its key groups, all of them if the parallelism is as before, and drops the
+//! others from it. The rest is copied from the stores that had it; everything is, if the program's types have changed.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use highwater_checkpoint::metadata::StoreSnapshot;
 use highwater_checkpoint::rescale::KeyedShare;
 use highwater_core::{Error, ErrorKind, KeyGroup, KeyGroupRange, Result};
 use highwater_state::schema::Migration;
-use highwater_state::spill::{RowBatch, RowStore};
+use highwater_state::spill::{EachRow, RowStore};
 use highwater_state::tier::TieredTables;
 use highwater_state::{Key, KeyedState};
 
 use crate::graph::Task;
 use crate::job::Spilling;
-use crate::restore::{Restored, whole_store};
+use crate::restore::Restored;
 
 /// The tables of a task, without rows.
 pub(crate) fn tables<K: Key, S: KeyedState>(task: &Task, range: KeyGroupRange) -> TieredTables<K, S> {
@@ -45,17 +45,23 @@ pub(crate) fn restore<K: Key, S: KeyedState>(
     let Some((_, any)) = share.stores.first() else { return Ok(bytes) };
     let in_memory_only = || of_another_backend(task, any, "keeps all rows in memory");
     let spilling = task.attempt.spilling.as_ref().ok_or_else(in_memory_only)?;
-    if let Some(store) = whole_store(share).filter(|_| migration.is_identity()) {
-        rows.restore_store(open(task, spilling, restored, store, &mut bytes)?);
-        return Ok(bytes);
-    }
-    for (stored_range, store) in &share.stores {
-        let from = open(task, spilling, restored, store, &mut bytes)?;
-        let (start, end) = (share.range.start().max(stored_range.start()), share.range.end().min(stored_range.end()));
-        let mut entry = Vec::new();
-        rows.import(&*from, KeyGroupRange::new(start..end), &mut |group, key, row, batch| {
-            convert(migration, &mut entry, group, key, row, batch)
-        })?;
+    let own = |range: &KeyGroupRange| {
+        let (start, end) = (range.start().max(share.range.start()), range.end().min(share.range.end()));
+        KeyGroupRange::new(start..end)
+    };
+    let mut stores: Vec<_> = share.stores.iter().map(|(range, store)| (own(range), *range, *store)).collect();
+    // The one to begin with goes first.
+    stores.sort_by_key(|(own, ..)| std::cmp::Reverse(own.count()));
+    let mut entry = Vec::new();
+    for (index, (groups, all, store)) in stores.into_iter().enumerate() {
+        let store = open(task, spilling, restored, store, &mut bytes)?;
+        if index == 0 && migration.is_identity() {
+            store.delete(KeyGroupRange::new(all.start()..groups.start()))?;
+            store.delete(KeyGroupRange::new(groups.end()..all.end()))?;
+            rows.restore_store(store);
+            continue;
+        }
+        rows.import(&*store, groups, &mut |group, key, row, put| convert(migration, &mut entry, group, key, row, put))?;
     }
     Ok(bytes)
 }
@@ -78,18 +84,17 @@ fn open(
     })
 }
 
-/// Adds a row to a batch as the program encodes it. `entry` is for its memory.
+/// Passes on a row as the program encodes it. `entry` is for its memory.
 fn convert(
     migration: &Migration,
     entry: &mut Vec<u8>,
     group: KeyGroup,
     key: &[u8],
     row: &[u8],
-    batch: &mut RowBatch,
+    put: &mut EachRow<'_>,
 ) -> Result<()> {
     if migration.is_identity() {
-        batch.put(group, |out| out.extend_from_slice(key), |out| out.extend_from_slice(row));
-        return Ok(());
+        return put(group, key, row);
     }
     entry.clear();
     let stored = [key, row].concat();
@@ -99,8 +104,7 @@ fn convert(
         Error::new(ErrorKind::Incompatible, "a row in the store of the checkpoint does not decode").with_source(error)
     })?;
     // No migration changes a key.
-    batch.put(group, |out| out.extend_from_slice(key), |out| out.extend_from_slice(&entry[key.len()..]));
-    Ok(())
+    put(group, key, &entry[key.len()..])
 }
 
 fn of_another_backend(task: &Task, store: &StoreSnapshot, this: &str) -> Error {

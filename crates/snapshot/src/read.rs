@@ -1,11 +1,11 @@
 //! Replaying the lineage of a keyed state.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
 use highwater_checkpoint::block::{self, BLOCK, Section};
-use highwater_checkpoint::metadata::{Block, Location, StoreSnapshot};
+use highwater_checkpoint::metadata::{Block, FileDigest, Location, StoreSnapshot};
 use highwater_checkpoint::rescale::KeyedShare;
 use highwater_core::frame;
 use highwater_core::{CheckpointId, Error, ErrorKind, Result};
@@ -107,15 +107,14 @@ impl Snapshot {
         Ok(bytes)
     }
 
-    /// Reads a whole file in pieces, which are verified when the last has come.
-    ///
-    /// # Errors
-    /// If it cannot be read or does not verify, naming it; those of `piece`.
-    pub fn read_file(&self, name: &str, mut piece: impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
-        let file = self.file(name)?;
+    /// Reads a whole file in pieces, which are verified when the last has come; how many bytes it has.
+    fn read_file(
+        &self,
+        storage: &dyn CheckpointStorage,
+        file: &FileDigest,
+        mut piece: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<u64> {
         let path = self.path_of(file);
-        let copies = self.storage.local_copies().filter(|copies| verify::is_intact(*copies, &path, file));
-        let storage = copies.unwrap_or(&*self.storage);
         let offsets: Vec<u64> = (0..file.len).step_by(READ_BYTES as usize).collect();
         let mut crc32c = 0;
         read_ahead(
@@ -146,25 +145,37 @@ impl Snapshot {
         })
     }
 
-    /// Copies the files of a store to `folder`, under the names they have there; how many bytes they have.
+    /// Puts the files of a store into `folder`, under the names they have there; how many bytes they have.
     ///
     /// # Errors
-    /// If one cannot be read or does not verify, or its copy cannot be written.
+    /// If one cannot be read or does not verify, or cannot be written there.
     pub fn fetch_store(&self, store: &StoreSnapshot, folder: &Path) -> Result<u64> {
         let mut bytes = 0;
         for (local, stored) in &store.files {
-            let to = folder.join(local);
             if Path::new(local).file_name() != Some(local.as_ref()) {
                 let what = format!("{}: a file of a store is called {local:?}, which is no name", self.path());
                 return Err(Error::new(ErrorKind::Corrupt, what));
             }
-            let failed = |error: std::io::Error| {
-                Error::new(ErrorKind::Storage, format!("cannot write {}", to.display())).with_source(error)
-            };
-            let mut file = File::create_new(&to).map_err(failed)?;
-            bytes += self.read_file(stored, |piece| file.write_all(piece).map_err(failed))?;
+            bytes += self.fetch_file(self.file(stored)?, &folder.join(local))?;
         }
         Ok(bytes)
+    }
+
+    /// Verifies a file and puts it at `to`: without copying it, if it is on the same file system.
+    fn fetch_file(&self, file: &FileDigest, to: &Path) -> Result<u64> {
+        let path = self.path_of(file);
+        let copies = self.storage.local_copies().filter(|copies| verify::is_intact(*copies, &path, file));
+        let storage = copies.unwrap_or(&*self.storage);
+        // What several snapshots of the store share it does not write to any more.
+        let shared = file.shared_by.and_then(|_| storage.local_path(&path));
+        if shared.is_some_and(|shared| link(&shared, to, file.len)) {
+            return if copies.is_some() { Ok(file.len) } else { self.read_file(storage, file, |_| Ok(())) };
+        }
+        let failed = |error: std::io::Error| {
+            Error::new(ErrorKind::Storage, format!("cannot write {}", to.display())).with_source(error)
+        };
+        let mut copy = File::create_new(to).map_err(failed)?;
+        self.read_file(storage, file, |piece| copy.write_all(piece).map_err(failed))
     }
 
     /// Where a block lies, for people.
@@ -177,6 +188,19 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// Gives a file of `len` bytes a second name; whether that could be done.
+fn link(file: &Path, to: &Path, len: u64) -> bool {
+    if fs::hard_link(file, to).is_err() {
+        return false;
+    }
+    let is_whole = fs::metadata(to).is_ok_and(|metadata| metadata.len() == len);
+    if !is_whole {
+        // If it cannot be removed, the copy fails and says so.
+        let _ = fs::remove_file(to);
+    }
+    is_whole
 }
 
 /// Whether every block of the run verifies.

@@ -49,6 +49,20 @@ pub trait RowStore: Send + Sync + fmt::Debug {
     /// If they cannot be written. The store has then to be given up with the attempt.
     fn write(&self, rows: SortedRows<'_>) -> Result<()>;
 
+    /// Puts rows that come in order, none of whose keys is there. `fill` passes them on; if it fails, none is put.
+    ///
+    /// Of many rows that takes a store less than batches do.
+    ///
+    /// # Errors
+    /// The error of `fill`; if they cannot be written. The store has then to be given up with the attempt.
+    fn load(&self, fill: &mut dyn FnMut(&mut EachRow<'_>) -> Result<()>) -> Result<()>;
+
+    /// Deletes all rows of some key groups.
+    ///
+    /// # Errors
+    /// If that cannot be written. The store has then to be given up with the attempt.
+    fn delete(&self, groups: KeyGroupRange) -> Result<()>;
+
     /// Calls `row` with every row of some key groups, in order.
     ///
     /// # Errors

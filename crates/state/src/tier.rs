@@ -42,7 +42,7 @@ use self::expiry::StoreExpiry;
 use self::heap::HeapEstimate;
 pub use self::hold::StoreSnapshot;
 use crate::keyed::ttl::TtlClocks;
-use crate::spill::{RowBatch, RowStore, RowStoreFactory};
+use crate::spill::{EachRow, RowStore, RowStoreFactory};
 use crate::table::{Chunk, ChunkKind, KeyGroupTables, Lower, Scope};
 use crate::{DecodeError, Key, KeyedState};
 
@@ -66,8 +66,8 @@ pub struct TieredTables<K: Key, S: KeyedState> {
     expiry: Option<Arc<StoreExpiry<S>>>,
 }
 
-/// Appends a row of a store, given as key group, encoded key and encoded state, to a batch as it is to be now.
-pub type Convert<'a> = dyn FnMut(KeyGroup, &[u8], &[u8], &mut RowBatch) -> Result<()> + 'a;
+/// Passes on a row of a store, given as key group, encoded key and encoded state, as it is to be now.
+pub type Convert<'a> = dyn FnMut(KeyGroup, &[u8], &[u8], &mut EachRow<'_>) -> Result<()> + 'a;
 
 /// How [`TieredTables::relieve`] has left the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,8 +307,8 @@ impl<K: Key, S: KeyedState> TieredTables<K, S> {
         self.below = Some(Box::new(Below::new(store)));
     }
 
-    /// Copies the rows of `groups` from a store that other subtasks wrote, or in another shape: `entry` appends each row
-    /// to a batch as it is to be now. Comes before what is [loaded](Self::load).
+    /// Copies the rows of `groups` from a store that other subtasks wrote, or in another shape: `entry` passes on each
+    /// row as it is to be now. Comes before what is [loaded](Self::load).
     ///
     /// # Errors
     /// If a store fails; the first error of `entry`. The tables are then to be discarded.

@@ -16,6 +16,7 @@
 //! * An error whose outcome is [`Outcome::DidNotHappen`] left nothing that `read` or `list` would show as published.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::error::{Error, Outcome, Result, What};
 use crate::lock::Lock;
@@ -51,6 +52,12 @@ pub trait CheckpointStorage: Send + Sync + fmt::Debug + 'static {
 
     /// Exactly `len` bytes from `offset`; [`What::CutOff`] if the file ends before.
     fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Vec<u8>>;
+
+    /// Where a file is among those of this machine, if that is where this storage has it: a second name for it is as good as a
+    /// copy, since no file is ever changed.
+    fn local_path(&self, _path: &str) -> Option<PathBuf> {
+        None
+    }
 
     /// How many reads one reader should have under way: one more than it works on, if not the answers but the way there
     /// takes the time.

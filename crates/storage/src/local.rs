@@ -117,6 +117,10 @@ impl CheckpointStorage for LocalStorage {
         self.disk.read_range(&self.resolve("read", path)?, offset, len)
     }
 
+    fn local_path(&self, path: &str) -> Option<PathBuf> {
+        self.resolve("find", path).ok()
+    }
+
     fn list(&self, dir: &str) -> Result<Vec<Entry>> {
         let dir = if dir.is_empty() { self.dir.clone() } else { self.resolve("list", dir)? };
         let entries = self.disk.list(&dir)?;

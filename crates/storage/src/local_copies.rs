@@ -6,6 +6,7 @@
 //!
 //! Each process has a folder of its own, and in it the files that it wrote.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::checkpoint_storage::{CheckpointStorage, Entry, SnapshotWriter};
@@ -84,6 +85,10 @@ impl CheckpointStorage for LocalCopies {
 
     fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Vec<u8>> {
         self.storage.read_range(path, offset, len)
+    }
+
+    fn local_path(&self, path: &str) -> Option<PathBuf> {
+        self.storage.local_path(path)
     }
 
     fn concurrent_reads(&self) -> usize {

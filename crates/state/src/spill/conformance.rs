@@ -23,6 +23,7 @@ pub fn row_store(stores: &dyn RowStoreFactory) {
     rows_are_found_at_their_positions(&*open(stores));
     keys_and_rows_may_be_of_any_length(&*open(stores));
     scans_are_in_order_and_within_their_groups(&*open(stores));
+    what_is_left_is_found_beside_what_is_loaded(stores);
     an_error_of_the_caller_ends_the_call(&*open(stores));
     stores_do_not_see_each_other(stores);
     a_snapshot_is_the_content_of_its_moment(stores);
@@ -169,6 +170,46 @@ fn scans_are_in_order_and_within_their_groups(store: &dyn RowStore) {
     assert_eq!(scanned(2..254), []);
     assert_eq!(scanned(32_767..32_768), keys[12..]);
     assert_eq!(scanned(5..5), []);
+}
+
+fn what_is_left_is_found_beside_what_is_loaded(stores: &dyn RowStoreFactory) {
+    let (from, store) = (open(stores), open(stores));
+    // Keys at the ends of their groups, in the files of a store and in its memory.
+    let of = |group: u16, row: &'static [u8]| [(group, &b""[..], Some(row)), (group, &[0xFF; 40][..], Some(row))];
+    let groups = [0, 5, 6, 7, 8, 9, 10, 300, (1 << 15) - 1];
+    write(&*store, &groups.map(|group| of(group, b"old")).concat());
+    drop(store.snapshot().expect("a snapshot"));
+    write(&*store, &groups.map(|group| of(group, b"left")).concat());
+    write(&*from, &groups.map(|group| of(group, b"loaded")).concat());
+    for deleted in [0..6, 9..1 << 15, 7..7] {
+        store.delete(KeyGroupRange::new(deleted)).expect("rows are deleted");
+    }
+    let of_groups = |range: KeyGroupRange, row: &'static [u8]| {
+        let of = groups.into_iter().filter(|group| range.contains(KeyGroup(*group))).flat_map(|group| of(group, row));
+        of.map(|(group, key, row)| ((group, key.to_vec()), row.unwrap_or_default().to_vec())).collect::<Vec<_>>()
+    };
+    let left = of_groups(KeyGroupRange::new(6..9), b"left");
+    assert_eq!(content(&*store, all()), left);
+    let mut loaded = 0;
+    let refused = store.load(&mut |put| {
+        from.scan(KeyGroupRange::new(9..10), put)?;
+        loaded += 1;
+        Err(Error::internal("this error is part of the suite"))
+    });
+    assert!(refused.is_err() && loaded == 1);
+    assert_eq!(content(&*store, all()), left, "what could not be loaded whole is not there");
+    let more = KeyGroupRange::new(9..301);
+    store.load(&mut |put| from.scan(more, put)).expect("rows are loaded");
+    store.load(&mut |_| Ok(())).expect("no rows are loaded");
+    let rows = [left, of_groups(more, b"loaded")].concat();
+    assert_eq!(content(&*store, all()), rows);
+    assert_eq!(visited(&*store.view().expect("a view"), b"", 99), rows);
+    let found = get_many(&*store, &[(8, b""), (9, &[0xFF; 40]), (5, b""), (301, b"")]);
+    assert_eq!(found, BTreeMap::from([(0, b"left".to_vec()), (1, b"loaded".to_vec())]));
+    let back = restore(stores, &store.snapshot().expect("a snapshot")).expect("a snapshot opens");
+    assert_eq!(content(&*back, all()), rows);
+    write(&*back, &[(9, b"", None), (6, b"", Some(b"new"))]);
+    assert_eq!(content(&*back, all()).len(), rows.len() - 1);
 }
 
 fn an_error_of_the_caller_ends_the_call(store: &dyn RowStore) {

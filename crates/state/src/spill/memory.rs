@@ -124,6 +124,21 @@ impl RowStore for MemoryRowStore {
         Ok(())
     }
 
+    fn load(&self, fill: &mut dyn FnMut(&mut EachRow<'_>) -> Result<()>) -> Result<()> {
+        let mut loaded = Rows::new();
+        fill(&mut |group, key, row| {
+            loaded.insert([&group.0.to_be_bytes(), key].concat(), row.to_vec());
+            Ok(())
+        })?;
+        self.with(|rows| rows.append(&mut loaded));
+        Ok(())
+    }
+
+    fn delete(&self, groups: KeyGroupRange) -> Result<()> {
+        self.with(|rows| rows.retain(|key, _| !groups.contains(split(key).0)));
+        Ok(())
+    }
+
     fn scan(&self, groups: KeyGroupRange, row: &mut EachRow<'_>) -> Result<()> {
         self.with(|rows| {
             for (key, state) in rows.iter() {

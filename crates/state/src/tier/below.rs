@@ -13,9 +13,6 @@ use crate::spill::{KeyBatch, RowBatch, RowStore};
 use crate::table::KeyGroupTables;
 use crate::{Key, KeyedState};
 
-/// Rows of a batch that is copied from one store to another.
-const COPIED_ROWS: usize = 4096;
-
 /// A store below a table.
 #[derive(Debug)]
 pub(super) struct Below {
@@ -168,19 +165,9 @@ impl Below {
         Ok(StoreSnapshot::begin(Arc::clone(&self.store), &self.hold))
     }
 
-    /// Copies the rows of some key groups from another store, each changed by `entry`, which appends key and state.
+    /// Copies the rows of some key groups from another store, each changed by `entry`.
     pub fn copy(&mut self, from: &dyn RowStore, groups: KeyGroupRange, entry: &mut Convert<'_>) -> Result<()> {
-        let Below { batch, store, .. } = self;
-        batch.clear();
-        from.scan(groups, &mut |group, key, row| {
-            entry(group, key, row, batch)?;
-            if batch.len() >= COPIED_ROWS {
-                store.write(batch.sorted())?;
-                batch.clear();
-            }
-            Ok(())
-        })?;
-        self.write_batch()
+        self.store.load(&mut |put| from.scan(groups, &mut |group, key, row| entry(group, key, row, put)))
     }
 }
 

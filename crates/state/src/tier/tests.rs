@@ -171,6 +171,12 @@ fn a_store_that_fails_says_for_which_key() {
         fn write(&self, _: SortedRows<'_>) -> Result<()> {
             Err(Error::new(ErrorKind::Storage, "the disk is full"))
         }
+        fn load(&self, _: &mut dyn FnMut(&mut crate::spill::EachRow<'_>) -> Result<()>) -> Result<()> {
+            Ok(())
+        }
+        fn delete(&self, _: KeyGroupRange) -> Result<()> {
+            Ok(())
+        }
         fn scan(&self, _: KeyGroupRange, _: &mut crate::spill::EachRow<'_>) -> Result<()> {
             Ok(())
         }

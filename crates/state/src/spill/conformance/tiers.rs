@@ -375,10 +375,7 @@ impl<'a, K: Key> Model<'a, K, Number> {
         if let Some(files) = files {
             let store = self.stores.restore("restored", &mut |folder| copy(files, folder)).expect("a snapshot opens");
             if is_rescaled {
-                let imported = tables.import(&*store, range, &mut |group, key, row, batch| {
-                    batch.put(group, |out| out.extend_from_slice(key), |out| out.extend_from_slice(row));
-                    Ok(())
-                });
+                let imported = tables.import(&*store, range, &mut |group, key, row, put| put(group, key, row));
                 imported.expect("rows are copied");
             } else {
                 tables.restore_store(store);
