@@ -48,9 +48,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// A budget of `bytes` for all stores; background work on at most `cores` threads.
+    /// A budget of `bytes` for all stores; background work on at most `cores` threads. A quarter is for what is in no cache: open
+    /// files, buffers of compactions, and what lies unused between blocks.
     pub fn new(bytes: usize, cores: usize) -> Self {
-        let bytes = bytes.max(LEAST_BYTES);
+        let bytes = bytes.max(LEAST_BYTES) / 4 * 3;
         let mut lru = LruCacheOptions::default();
         lru.set_capacity(bytes);
         lru.set_num_shard_bits((bytes / CACHE_PART_BYTES).clamp(1, 64).ilog2() as i32);

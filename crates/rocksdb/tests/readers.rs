@@ -81,6 +81,7 @@ fn rows_of_stores_and_of_blocks_are_read_together() {
     for (key, row) in expected {
         assert_eq!(found[&key].trim(), row.trim(), "key {key}");
     }
+    assert_eq!(damages(&snapshot), [], "nobody wrote into the files");
     let left: Vec<_> = fs::read_dir(copies).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["lock"], "copies are removed");
 }

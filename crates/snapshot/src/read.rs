@@ -145,7 +145,8 @@ impl Snapshot {
         })
     }
 
-    /// Puts the files of a store into `folder`, under the names they have there; how many bytes they have.
+    /// Puts the files of a store into `folder`, under the names they have there; how many bytes they have. Nobody may write into them:
+    /// they may be the snapshot's under second names.
     ///
     /// # Errors
     /// If one cannot be read or does not verify, or cannot be written there.
@@ -166,9 +167,7 @@ impl Snapshot {
         let path = self.path_of(file);
         let copies = self.storage.local_copies().filter(|copies| verify::is_intact(*copies, &path, file));
         let storage = copies.unwrap_or(&*self.storage);
-        // What several snapshots of the store share it does not write to any more.
-        let shared = file.shared_by.and_then(|_| storage.local_path(&path));
-        if shared.is_some_and(|shared| link(&shared, to, file.len)) {
+        if storage.local_path(&path).is_some_and(|local| link(&local, to, file.len)) {
             return if copies.is_some() { Ok(file.len) } else { self.read_file(storage, file, |_| Ok(())) };
         }
         let failed = |error: std::io::Error| {

@@ -125,7 +125,8 @@ pub trait RowStoreFactory: Send + Sync + fmt::Debug {
     fn open(&self, name: &str) -> Result<Arc<dyn RowStore>>;
 
     /// A store with the content of a snapshot, whose files `fill` puts into the folder it is given, under the names
-    /// they had.
+    /// they had. They may be a checkpoint's files under second names: the store may remove them there, and never writes
+    /// into them.
     ///
     /// # Errors
     /// The error of `fill`; if the files are not a snapshot of this engine.
@@ -137,7 +138,8 @@ pub trait StoreReader: Send + Sync + fmt::Debug {
     /// The [kind](RowStoreFactory::kind) of stores whose snapshots these are.
     fn kind(&self) -> &'static str;
 
-    /// The rows of a snapshot, whose files `fill` puts into the folder it is given, under the names they had.
+    /// The rows of a snapshot, whose files `fill` puts into the folder it is given, under the names they had. They are
+    /// never written into.
     ///
     /// # Errors
     /// The error of `fill`; if the files are not a snapshot of this kind, or it cannot be opened, with the way out.

@@ -12,7 +12,7 @@ use highwater_core::{Error, KeyGroup, KeyGroupRange, Result};
 #[cfg(test)]
 pub(crate) use self::tiers::Number;
 pub use self::tiers::tiered_tables;
-use super::{KeyBatch, LocalSnapshot, RowBatch, RowStore, RowStoreFactory, StoredRows};
+use super::{KeyBatch, LocalSnapshot, RowBatch, RowStore, RowStoreFactory, SnapshotFile, StoredRows};
 
 /// Checks the stores of a factory.
 ///
@@ -30,6 +30,7 @@ pub fn row_store(stores: &dyn RowStoreFactory) {
     a_view_is_the_content_of_its_moment_from_any_row_on(&*open(stores));
     a_snapshot_that_cannot_be_fetched_is_not_opened(stores);
     files_that_are_shared_do_not_change(stores);
+    files_that_were_restored_do_not_change(stores);
     snapshots_are_taken_while_others_read(&open(stores));
     a_store_is_a_map(stores);
 }
@@ -282,6 +283,35 @@ fn files_that_are_shared_do_not_change(stores: &dyn RowStoreFactory) {
             assert!(*seen.entry(file.name.clone()).or_insert_with(|| bytes.clone()) == bytes, "{}", file.name);
         }
     }
+}
+
+fn files_that_were_restored_do_not_change(stores: &dyn RowStoreFactory) {
+    let store = open(stores);
+    for round in 0..3_u8 {
+        write(&*store, &[(1, b"key", Some(&[round])), (2, &[round], Some(b"row"))]);
+        drop(store.snapshot().expect("a snapshot"));
+    }
+    let snapshot = store.snapshot().expect("a snapshot");
+    let bytes = || {
+        let read = |file: &SnapshotFile| std::fs::read(snapshot.folder.join(&file.name)).expect("a file");
+        snapshot.files.iter().map(read).collect::<Vec<_>>()
+    };
+    let before = bytes();
+    let linked = stores.restore("conformance", &mut |folder| {
+        for file in &snapshot.files {
+            std::fs::hard_link(snapshot.folder.join(&file.name), folder.join(&file.name)).expect("a second name");
+        }
+        Ok(())
+    });
+    let linked = linked.expect("a snapshot opens");
+    for round in 0..3_u8 {
+        write(&*linked, &[(1, b"key", Some(&[round])), (2, &[round], None)]);
+        linked.delete(KeyGroupRange::new(2..3)).expect("rows are deleted");
+        drop(linked.snapshot().expect("a snapshot"));
+    }
+    assert!(bytes() == before, "a file was written into");
+    drop(linked);
+    assert!(bytes() == before, "a file was written into at the end");
 }
 
 fn snapshots_are_taken_while_others_read(store: &Arc<dyn RowStore>) {
