@@ -1,6 +1,6 @@
 //! What operators emit whose results can be taken back: changes of a table.
 //!
-//! Applied in any order, the changes of a stream come to the same [table](table): a record is in it as often as it was inserted
+//! Applied in any order, the changes of a stream come to the same [`table`]: a record is in it as often as it was inserted
 //! more than deleted. Of one key they come in the order in which they happened, and a result that is replaced is deleted right
 //! before the new one is inserted: Flink's `UPDATE_BEFORE` and `UPDATE_AFTER`.
 

@@ -48,11 +48,13 @@
 //! * [`environment`] and [`stream`]: building a job; [`connected`]: functions with two inputs, and broadcast state;
 //! * [`window`]: streams divided into windows; [`interval_join`]: joins by event time;
 //! * [`deduplicate`] and [`top_n`]: the first, last or largest records of each key, as [`change`]s of a table;
+//! * [`async_io`]: requests to other systems, many at a time;
 //! * [`state`]: what can be declared, and what can be stored;
 //! * [`connectors`]: files, sockets, generators, memory, standard output; [`source`] and [`sink`] to write your own;
 //! * [`settings`]: the command line, configuration file and environment variables that every job has;
 //! * [`backend`]: where state and snapshots live.
 
+pub mod async_io;
 pub mod backend;
 pub mod change;
 pub mod connected;

@@ -6,6 +6,7 @@
 //! * a [source](mod@source) emits [batches](batch) under its mark; a [`WatermarkStrategy`] says how event time passes;
 //! * stateless operators pass them on; what is under way is bounded, within a worker and between workers;
 //! * a [`KeyedProcessFunction`] changes declared state, with timers and side outputs;
+//! * an [`AsyncFunction`] asks other systems, many records at a time;
 //! * a [sink](mod@sink) makes output visible by two-phase commit;
 //!
 //! and of a checkpoint: the driver's word reaches sources; tasks align, hand their snapshots to the upload thread of their
@@ -15,6 +16,7 @@
 
 mod alignment;
 mod assign_watermarks;
+mod async_io;
 pub mod batch;
 mod broadcast_edge;
 mod broadcast_process;
@@ -66,6 +68,7 @@ mod watermarks;
 mod wire;
 mod worker;
 
+pub use async_io::{AsyncFunction, AsyncRetryStrategy, AsyncWait};
 pub use batch::{Batch, Record};
 pub use broadcast_process::BroadcastProcessFunction;
 pub use client::JobClient;

@@ -16,7 +16,7 @@ use crate::batch::{Batch, NO_TIME, Record};
 use crate::control::TaskEvent;
 use crate::graph::{Builder, Site, Task};
 use crate::inputs::Receiver;
-use crate::mark::{Frontier, MAX_WATERMARK, Mark};
+use crate::mark::{Frontier, MAX_WATERMARK, Mark, NO_WATERMARK};
 use crate::metrics::TaskMetrics;
 use crate::operator_state;
 use crate::output::Output;
@@ -55,8 +55,24 @@ pub(crate) trait UnkeyedOperator: 'static {
     /// Before the first record: restores its state, and opens the user function.
     fn open(&mut self, task: &Task) -> Result<()>;
 
+    /// Whether it may be given another batch.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Processes a batch; how many records it had.
     fn process(&mut self, batch: Self::Batch, scope: ProcessScope<'_, Self::Out>) -> Result<usize>;
+
+    /// Goes on with what it keeps of earlier records: in every step, after the watermark has moved. Returns the watermark before which
+    /// it has nothing more to emit: those behind the task learn no later one.
+    fn advance(&mut self, scope: ProcessScope<'_, Self::Out>) -> Result<i64> {
+        Ok(scope.watermark)
+    }
+
+    /// Whether it keeps nothing of earlier records that is still to be emitted.
+    fn is_idle(&self) -> bool {
+        true
+    }
 
     /// All input has been read.
     fn finish(&mut self, scope: ProcessScope<'_, Self::Out>) -> Result<()>;
@@ -84,6 +100,11 @@ impl<O: UnkeyedOperator> OpenProcess<O> {
         Ok(OpenProcess { task, operator })
     }
 
+    /// The operator, to be told of its place in the dataflow.
+    pub fn operator_mut(&mut self) -> &mut O {
+        &mut self.operator
+    }
+
     /// Builds the task behind the inputs of `dataflow`; `read` takes in what has arrived on them while there is room.
     pub fn build<'s>(
         self,
@@ -101,7 +122,9 @@ impl<O: UnkeyedOperator> OpenProcess<O> {
             out.hold(capabilities, epoch);
             let alignment = Alignment::new(task.attempt.mode, epoch);
             let (finished, closed) = (false, false);
-            let mut process = ProcessTask { alignment, operator, out, finished, closed, metrics, task: task.clone() };
+            let passed = NO_WATERMARK;
+            let mut process =
+                ProcessTask { alignment, operator, out, passed, finished, closed, metrics, task: task.clone() };
             move |frontiers| {
                 task.control().guard(&task.id, || {
                     read(&mut process)?;
@@ -119,6 +142,8 @@ pub(crate) struct ProcessTask<O: UnkeyedOperator> {
     alignment: Alignment<O::Batch>,
     operator: O,
     out: Output<O::Out>,
+    /// The watermark before which the operator has emitted everything.
+    passed: i64,
     /// The operator knows that all input has been read.
     finished: bool,
     closed: bool,
@@ -129,7 +154,7 @@ impl<O: UnkeyedOperator> Receiver for ProcessTask<O> {
     type Batch = O::Batch;
 
     fn has_room(&self) -> bool {
-        self.out.has_room()
+        self.out.has_room() && self.operator.has_room()
     }
 
     fn receive(&mut self, mark: Mark, batch: O::Batch) -> Result<()> {
@@ -161,32 +186,49 @@ impl<O: UnkeyedOperator> ProcessTask<O> {
             }
             let event_time = self.task.event_time(frontier, self.alignment.mark().epoch);
             self.alignment.advance_watermark(event_time);
+            self.advance()?;
             if !self.finish()? {
-                // The consumer activates this operator when there is room; until then its mark stays where it was.
+                // The consumer activates this operator when there is room, or what it waits for; until then its mark stays.
+                self.out.flush();
                 return Ok(());
             }
-            self.out.advance(self.alignment.mark());
+            self.advance_mark();
             if !self.alignment.barrier(frontier) {
                 break;
             }
             self.snapshot();
             self.alignment.next_epoch();
-            self.out.advance(self.alignment.mark());
+            self.advance_mark();
         }
         self.out.flush();
-        if frontier == Frontier::Closed {
+        // What waits is in the last checkpoint, if there are any.
+        if frontier == Frontier::Closed && (self.task.attempt.checkpointing || self.operator.is_idle()) {
             self.close(frontier)?;
         }
         Ok(())
     }
 
-    /// Tells the operator once that all input has been read, if it has; whether that needs no room any more.
+    /// Has the operator go on with what it keeps; after the last checkpoint nothing comes out any more.
+    fn advance(&mut self) -> Result<()> {
+        let Mark { epoch, watermark } = self.alignment.mark();
+        if !self.task.control().is_past_last(epoch) {
+            self.passed = self.operator.advance(ProcessScope { task: &self.task, watermark, out: &mut self.out })?;
+        }
+        Ok(())
+    }
+
+    fn advance_mark(&mut self) {
+        self.out.advance(Mark { watermark: self.passed, ..self.alignment.mark() });
+    }
+
+    /// Tells the operator once that all input has been read, if it has and nothing of it is left to be emitted; whether that needs
+    /// no room any more.
     fn finish(&mut self) -> Result<bool> {
         let watermark = self.alignment.mark().watermark;
         if self.finished || watermark < MAX_WATERMARK {
             return Ok(true);
         }
-        if !self.has_room() {
+        if self.passed < watermark || !self.out.has_room() {
             return Ok(false);
         }
         self.finished = true;
@@ -208,7 +250,7 @@ impl<O: UnkeyedOperator> ProcessTask<O> {
 
     fn close(&mut self, frontier: Frontier) -> Result<()> {
         self.alignment.close_epochs();
-        self.out.advance(self.alignment.mark());
+        self.advance_mark();
         while let Some(batch) = self.alignment.released() {
             self.process(batch)?;
         }

@@ -1,5 +1,6 @@
 //! The promises of the engine, each shown by a small job that runs through the real runtime.
 
+mod async_io;
 mod backends;
 mod broadcast;
 mod changes;
