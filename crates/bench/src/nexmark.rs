@@ -139,3 +139,17 @@ impl fmt::Display for Report {
         writeln!(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_go_by_their_names_and_all_are_every_one_of_them() {
+        let named = |names: &[&str]| queries(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(named(&["q5", "q12-processing-time"]).unwrap(), [Query::Q5, Query::Q12ProcessingTime]);
+        assert_eq!(named(&["all"]).unwrap(), Query::ALL);
+        let error = named(&["q0", "q24"]).unwrap_err().to_string();
+        assert!(error.contains("\"q24\"") && error.contains("q23"), "{error}");
+    }
+}

@@ -252,3 +252,40 @@ impl<R: Row> SinkWriter for TableWriter<R> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Count(Option<&'static str>, u64);
+
+    impl fmt::Display for Count {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.1.fmt(f)
+        }
+    }
+
+    impl Row for Count {
+        fn key(&self) -> Option<String> {
+            self.0.map(str::to_owned)
+        }
+    }
+
+    #[test]
+    fn a_row_takes_the_place_of_the_one_with_its_key_and_others_stay() {
+        let seen = Arc::new(Seen::new(None));
+        let mut table = TableWriter { seen: Arc::clone(&seen), rows: Vec::new(), keyed: HashMap::new() };
+        for row in [Count(Some("a"), 1), Count(None, 2), Count(Some("b"), 3), Count(Some("a"), 4), Count(None, 2)] {
+            table.write(row, 0).unwrap();
+        }
+        table.prepare(CheckpointId(1), false).unwrap();
+        assert!(seen.take_rows().is_empty(), "more may come");
+        table.prepare(CheckpointId(2), true).unwrap();
+        let mut rows = seen.take_rows();
+        rows.sort_unstable();
+        assert_eq!(rows, ["2", "2", "3", "4"]);
+    }
+}
