@@ -4,6 +4,8 @@
 mod generated;
 #[path = "../examples/visitors/log.rs"]
 mod log;
+#[path = "../examples/visitors/mix.rs"]
+mod mix;
 #[path = "../examples/visitors/time.rs"]
 mod time;
 
@@ -22,12 +24,25 @@ fn with(from: &str, to: &str) -> String {
 
 #[track_caller]
 fn assert_accepted(line: &str, address: &str, bytes: u64) {
-    assert_eq!(Request::parse(line), Some(Request { address, time: TIME, bytes }), "{line}");
+    let parsed = Request::parse(line).map(|request| (request.address, request.time, request.bytes));
+    assert_eq!(parsed, Some((address, TIME, bytes)), "{line}");
 }
 
 #[test]
 fn a_request_is_address_time_and_bytes() {
     assert_accepted(LINE, "83.149.9.216", 203_023);
+}
+
+#[test]
+fn the_request_is_as_it_stands_and_the_status_is_a_number() {
+    for (line, request, status) in [
+        (LINE.to_string(), "GET /a.png HTTP/1.1", 200),
+        (with("GET /a.png HTTP/1.1\" 200", "-\" 408"), "-", 408),
+        (with("/a.png", "/größe/\u{fffd}"), "GET /größe/\u{fffd} HTTP/1.1", 200),
+    ] {
+        let parsed = Request::parse(&line).map(|parsed| (parsed.request, parsed.status));
+        assert_eq!(parsed, Some((request, status)), "{line}");
+    }
 }
 
 #[test]
@@ -46,7 +61,9 @@ fn no_bytes_are_0_bytes() {
 #[test]
 fn escaped_quotes_do_not_end_a_field() {
     for request in [r#"GET /\"x\" HTTP/1.1"#, r#"\""#, r#"\\"#, r#"\\\" 500 1 \"-\""#, r"\x16\x03\x01", "-", ""] {
-        assert_accepted(&with("GET /a.png HTTP/1.1", request), "83.149.9.216", 203_023);
+        let line = with("GET /a.png HTTP/1.1", request);
+        assert_accepted(&line, "83.149.9.216", 203_023);
+        assert_eq!(Request::parse(&line).map(|parsed| parsed.request), Some(request));
         assert_accepted(&with("http://a.net/", request), "83.149.9.216", 203_023);
         assert_accepted(&with("Mozilla/5.0", request), "83.149.9.216", 203_023);
     }

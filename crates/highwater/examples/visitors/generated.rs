@@ -4,6 +4,7 @@
 //! them busy; time stamps out of order by up to half a minute; one line in a thousand cut off, as by a full disk.
 
 use super::log::MONTHS;
+use super::mix::mix;
 use super::time::{Civil, UnixSeconds};
 
 /// 2026-01-01 00:00 UTC.
@@ -39,12 +40,4 @@ fn address(random: u64) -> String {
         15 => format!("host-{client}.example.net"),
         _ => format!("10.0.{}.{}", client / 256, client % 256),
     }
-}
-
-/// The finalizer of SplitMix64: neighbours become as different as random numbers.
-fn mix(index: u64) -> u64 {
-    let mut z = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -17,13 +17,17 @@ use super::time::{Civil, UnixSeconds};
 /// The months as the log writes them.
 pub const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// What is counted of a request.
+/// What the examples want to know of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// Of the client: what the line begins with.
     pub address: &'a str,
     /// When the server received it.
     pub time: UnixSeconds,
+    /// What the client has sent first: method, target and protocol, as the log has it.
+    pub request: &'a str,
+    /// Of the response: three digits.
+    pub status: u16,
     /// Of the response, without its headers.
     pub bytes: u64,
 }
@@ -44,15 +48,18 @@ impl<'a> Request<'a> {
         }
         let (time, rest) = rest[1..].split_at_checked(TIME_LEN)?;
         let time = parse_time(time)?;
-        let rest = skip_quoted(rest.strip_prefix(b"] ")?)?;
+        let (request, rest) = quoted(rest.strip_prefix(b"] ")?)?;
+        // Between the quotes, which are characters of their own.
+        let request_end = line.len() - rest.len() - 1;
+        let request = line.get(request_end - request.len()..request_end)?;
         let (status, rest) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
-        number(status)?;
+        let status = u16::try_from(number(status)?).ok()?;
         let (size, rest) = word(rest.strip_prefix(b" ")?)?;
         let size = if size == b"-" { 0 } else { number(size)? };
-        let rest = skip_quoted(rest)?;
-        let rest = skip_quoted(rest.strip_prefix(b" ")?)?;
+        let (_, rest) = quoted(rest)?;
+        let (_, rest) = quoted(rest.strip_prefix(b" ")?)?;
         let ends = rest.is_empty() || rest.starts_with(b" ");
-        ends.then_some(Request { address, time, bytes: size })
+        ends.then_some(Request { address, time, request, status, bytes: size })
     }
 }
 
@@ -86,15 +93,16 @@ fn parse_time(text: &[u8]) -> Option<UnixSeconds> {
     }
 }
 
-/// What follows a quoted field, with which `text` begins.
-fn skip_quoted(text: &[u8]) -> Option<&[u8]> {
-    let mut rest = text.strip_prefix(b"\"")?;
+/// What a quoted field holds, with which `text` begins, and what follows it.
+fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.strip_prefix(b"\"")?;
+    let mut from = 0;
     loop {
-        let at = memchr2(b'"', b'\\', rest)?;
-        match rest[at] {
-            b'"' => return Some(&rest[at + 1..]),
+        let at = from + memchr2(b'"', b'\\', text.get(from..)?)?;
+        match text[at] {
+            b'"' => return Some((&text[..at], &text[at + 1..])),
             // Whatever follows a backslash does not end the field.
-            _ => rest = rest.get(at + 2..)?,
+            _ => from = at + 2,
         }
     }
 }

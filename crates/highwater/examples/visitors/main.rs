@@ -6,18 +6,22 @@
 //!
 //! * `log`: reads a line of the log;
 //! * `visits`: the state of a client, and the function that keeps it;
-//! * `generated`: a log for those who have none at hand;
+//! * `generated`: a log for those who have none at hand, and `mix`, the random numbers in it;
 //! * `tally`: the summary at the end;
+//! * `input` and `earlier`: telling inputs apart, and runs;
 //! * `time`: dates.
 
+mod earlier;
 mod generated;
+mod input;
 mod log;
+mod mix;
 mod tally;
 mod time;
 mod visits;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,15 +138,13 @@ fn build(env: &StreamExecutionEnvironment, args: &Args, totals: &Arc<Totals>) {
         .name("counts");
 }
 
-/// The lines of the log. The uid tells inputs apart, since positions in one mean nothing in another: a checkpoint of another
-/// input is refused instead of taken for one of this.
+/// The lines of the log.
 fn lines(env: &StreamExecutionEnvironment, args: &Args) -> DataStream<String> {
     let watermarks = WatermarkStrategy::no_watermarks();
     match &args.input {
         Some(path) => {
             let source = FileSource::lines(path).follow(args.follow);
-            let uid = format!("{}:{}", if args.follow { "follow" } else { "read" }, name_in_uid(path));
-            env.from_source(source, watermarks, "access log").uid(&uid)
+            env.from_source(source, watermarks, "access log").uid(&input::uid(path, args.follow))
         }
         None => {
             eprintln!("No --input: generating {} log lines a second until Ctrl-C.", args.rate);
@@ -150,12 +152,4 @@ fn lines(env: &StreamExecutionEnvironment, args: &Args) -> DataStream<String> {
                 .uid("generated")
         }
     }
-}
-
-/// The end of the full path, as far as a uid may be long, and without the characters it must not have.
-fn name_in_uid(path: &Path) -> String {
-    let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let text = full.to_string_lossy().replace(|c: char| c.is_whitespace() || c.is_control(), "_");
-    let skip = text.chars().count().saturating_sub(150);
-    text.chars().skip(skip).collect()
 }

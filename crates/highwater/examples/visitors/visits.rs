@@ -1,10 +1,11 @@
 //! What is known of each client: declared as state, and kept up to date by a process function.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use highwater::prelude::*;
 
+use super::earlier;
 use super::log::Request;
 use super::time::UnixSeconds;
 
@@ -19,7 +20,9 @@ pub struct Visit {
 impl Visit {
     /// The request of a log line; gives the line back if it does not fit the format.
     pub fn of(mut line: String) -> Result<Self, String> {
-        let Some(Request { address, time: UnixSeconds(time), bytes }) = Request::parse(&line) else { return Err(line) };
+        let Some(Request { address, time: UnixSeconds(time), bytes, .. }) = Request::parse(&line) else {
+            return Err(line);
+        };
         // The line begins with the address, so its memory serves for it.
         line.truncate(address.len());
         Ok(Visit { address: line, bytes, time })
@@ -71,20 +74,7 @@ impl KeyedProcessFunction<String, Visit> for CountVisits {
 
     /// Counting from 1 again into a folder that holds the counts of an earlier run would give every request twice.
     fn open(&mut self, context: &OpenContext) -> UserResult {
-        if context.is_restored {
-            return Ok(());
-        }
-        for folder in &self.folders {
-            if let Some(file) = first_output(folder)? {
-                let file = file.display();
-                return Err(format!(
-                    "the job starts from the beginning, but {file} is output of an earlier run: give another --output, move \
-                     that folder away, or go on from that run's checkpoints (the same --checkpoint-dir, without --fresh)"
-                )
-                .into());
-            }
-        }
-        Ok(())
+        earlier::refuse_output(&self.folders, context)
     }
 
     fn process(&mut self, visit: Visit, state: &mut Visitor, out: &mut Context<'_, String, VisitCount>) -> UserResult {
@@ -97,20 +87,4 @@ impl KeyedProcessFunction<String, Visit> for CountVisits {
         out.collect(VisitCount { address: visit.address, requests, bytes, last_time: UnixSeconds(last_time) });
         Ok(())
     }
-}
-
-/// A visible file in `folder`, if there are any. A folder that is missing has none.
-fn first_output(folder: &Path) -> std::io::Result<Option<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if !is_hidden && entry.file_type()?.is_file() {
-            return Ok(Some(entry.path()));
-        }
-    }
-    Ok(None)
 }

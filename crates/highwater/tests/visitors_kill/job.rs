@@ -20,8 +20,7 @@ pub struct Job {
     messages: PathBuf,
     /// For what is kept on local disk.
     temporary: PathBuf,
-    interval_ms: usize,
-    roll_bytes: usize,
+    options: Vec<String>,
 }
 
 /// How waiting for a moment ended.
@@ -34,7 +33,8 @@ pub enum Outcome {
 }
 
 impl Job {
-    pub fn new(example: &str, folder: &Path, input: &Path, interval_ms: usize, roll_bytes: usize) -> Self {
+    /// In `folder`, with these options beside those that every start has.
+    pub fn new(example: &str, folder: &Path, input: &Path, options: &[&str]) -> Self {
         fs::create_dir_all(folder.join("temporary")).unwrap();
         Job {
             program: program(example),
@@ -43,8 +43,7 @@ impl Job {
             checkpoints: folder.join("checkpoints"),
             messages: folder.join("messages.txt"),
             temporary: folder.join("temporary"),
-            interval_ms,
-            roll_bytes,
+            options: options.iter().map(|option| option.to_string()).collect(),
         }
     }
 
@@ -72,27 +71,23 @@ impl Job {
     }
 
     fn checkpoints(&self, of: impl Fn(&Path) -> bool) -> u64 {
-        // The folder is there once the job has found its feet; and checkpoints are removed at any time.
-        let Ok(entries) = fs::read_dir(self.checkpoints.join("visitors")) else { return 0 };
+        // Of the only job. Its folder is there once it has found its feet; and checkpoints are removed at any time.
+        let Ok(jobs) = fs::read_dir(&self.checkpoints) else { return 0 };
+        let entries = jobs.filter_map(|job| fs::read_dir(job.ok()?.path()).ok()).flatten();
         let id = |path: &Path| path.file_name()?.to_str()?.strip_prefix("chk-")?.parse().ok();
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
         paths.filter_map(|path| id(&path).filter(|_| of(&path))).max().unwrap_or(0)
     }
 
-    /// All that is visible of the results.
-    pub fn results(&self) -> String {
-        visible(&self.output)
+    /// All that is visible in a folder of the output: `""` for the output itself.
+    pub fn visible(&self, folder: &str) -> String {
+        visible(&self.output.join(folder))
     }
 
-    /// All that is visible of the rejected lines.
-    pub fn rejected(&self) -> String {
-        visible(&self.output.join("rejected"))
-    }
-
-    /// Names of the files that are still in progress.
-    pub fn unfinished(&self) -> Vec<String> {
-        let folders = [self.output.clone(), self.output.join("rejected")];
-        folders.iter().flat_map(|folder| names(folder)).filter(|name| name.ends_with(".inprogress")).collect()
+    /// Names of the files in folders of the output that are still in progress.
+    pub fn unfinished(&self, folders: &[&str]) -> Vec<String> {
+        let names = folders.iter().flat_map(|folder| names(&self.output.join(folder)));
+        names.filter(|name| name.ends_with(".inprogress")).collect()
     }
 
     /// The last of what the processes have said, for a failure.
@@ -122,8 +117,7 @@ impl Run<'_> {
         let mut command = Command::new(&job.program);
         command.arg("--input").arg(&job.input).arg("--output").arg(&job.output);
         command.arg("--checkpoint-dir").arg(&job.checkpoints);
-        command.args(["--checkpoint-interval", &format!("{}ms", job.interval_ms)]);
-        command.args(["--roll-bytes", &job.roll_bytes.to_string()]);
+        command.args(&job.options);
         command.args(["--workers", &self.workers.to_string()]);
         command.args(["--restart-strategy", "fixed-delay:attempts=100,delay=20ms"]);
         if !self.hosts.is_empty() {

@@ -49,7 +49,9 @@ fn killed_job(victim: &Victim, random: &mut Random, kills: usize, after: &impl F
     input::write(&log, &mut Random::new(random.any()), victim.lines, victim.clients);
     // From many files in each checkpoint to a few.
     let roll_bytes = 16_000 << random.up_to(4);
-    let job = Job::new(victim.program, folder.path(), &log, INTERVAL_MS, roll_bytes);
+    let (interval, roll_bytes) = (format!("{INTERVAL_MS}ms"), roll_bytes.to_string());
+    let options = ["--checkpoint-interval", &interval, "--roll-bytes", &roll_bytes];
+    let job = Job::new(victim.program, folder.path(), &log, &options);
     let mut killed = 0;
     while killed < kills {
         match killed_run(&job, random) {
@@ -57,7 +59,7 @@ fn killed_job(victim: &Victim, random: &mut Random, kills: usize, after: &impl F
             count => killed += count,
         }
     }
-    let (checkpoint, results) = (job.completed(), job.results().lines().count());
+    let (checkpoint, results) = (job.completed(), job.visible("").lines().count());
     println!("killed {killed} times, up to checkpoint {checkpoint}, with {results} results visible then");
     start(&job, random).wait_for_end();
     assert_same(&job, &log);
@@ -114,11 +116,11 @@ fn wait(job: &Job, run: &mut Run<'_>, random: &mut Random) -> Outcome {
 /// Compares what the job has written with what a plain loop counts.
 fn assert_same(job: &Job, log: &Path) {
     let expected = Counts::of_log(log);
-    let results = job.results();
+    let results = job.visible("");
     Counts::of_results(&results).assert_equals(&expected);
-    let mut rejected: Vec<_> = job.rejected().lines().map(String::from).collect();
+    let mut rejected: Vec<_> = job.visible("rejected").lines().map(String::from).collect();
     rejected.sort();
     assert_eq!(rejected.len(), expected.rejected.len(), "number of rejected lines");
     assert!(rejected == expected.rejected, "the rejected lines are not those that do not fit");
-    assert_eq!(job.unfinished(), Vec::<String>::new(), "nothing in progress is left");
+    assert_eq!(job.unfinished(&["", "rejected"]), Vec::<String>::new(), "nothing in progress is left");
 }
