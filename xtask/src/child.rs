@@ -1,5 +1,6 @@
 //! Child processes: started in this process's group, waited for with a limit, interrupted politely.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -45,6 +46,16 @@ pub fn shell(line: &str, root: &Path) -> Command {
 pub fn to_success(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|why| format!("cannot start {:?}: {why}", command.get_program()))?;
     success(status)
+}
+
+/// Runs `command` to its end, which must be exit code 0, and returns what it says; its errors go to the end of `log`.
+pub fn to_text(command: &mut Command, log: &Path) -> Result<String, String> {
+    let file = File::options().create(true).append(true).open(log);
+    let file = file.map_err(|why| format!("cannot write {}: {why}", log.display()))?;
+    let program = command.get_program().to_owned();
+    let output = command.stderr(file).output().map_err(|why| format!("cannot start {program:?}: {why}"))?;
+    success(output.status).map_err(|why| format!("{program:?}: {why}; its log is {}", log.display()))?;
+    String::from_utf8(output.stdout).map_err(|_| format!("{program:?} did not say text"))
 }
 
 /// Runs `command`, which must end by itself with exit code 0 within `limit`.
@@ -125,6 +136,16 @@ mod tests {
     fn an_exit_code_is_a_result() {
         assert_eq!(to_success_within(&mut sh("true"), LONG), Ok(()));
         assert_eq!(to_success(&mut sh("CODE=3 sh -c 'exit $CODE'")), Err("exit status: 3".to_string()));
+    }
+
+    #[test]
+    fn what_a_command_says_is_returned_and_its_errors_are_in_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        assert_eq!(to_text(&mut sh("echo said"), &log), Ok("said\n".to_owned()));
+        let error = to_text(&mut sh("sh -c 'echo why >&2; exit 3'"), &log).unwrap_err();
+        assert_eq!(error, format!("\"sh\": exit status: 3; its log is {}", log.display()));
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "why\n");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! * [`steps`]: what `test` checks, one step after the other;
 //! * [`readme`]: which commands of the README are marked to be run, and how each is expected to end;
+//! * [`bench`]: benchmarks side by side with another system;
 //! * [`services`]: servers that tests of storages need;
 //! * [`setup`]: the parts of the toolchain that the steps need;
 //! * [`child`]: child processes, their time limits and how they are interrupted.
@@ -10,6 +11,7 @@
 #![allow(clippy::disallowed_methods, reason = "this program times what it runs; nothing here is replayed")]
 
 mod apt;
+mod bench;
 mod child;
 mod readme;
 mod services;
@@ -31,6 +33,7 @@ Commands:
   setup    install what is missing: the rustup components rustfmt and clippy, and on Debian RocksDB and libclang
   services up|down|status [name]
            servers that tests need, hdfs and s3: install and start them, stop them, tell how they are
+  bench    measure the same jobs in Highwater and in another system, in turn, and compare their results
 
 Options of test:
   --only <steps>    run only these, separated by commas: fmt, clippy, test, services, doc, readme
@@ -42,6 +45,7 @@ Options of test:
 enum Task {
     Help,
     Setup,
+    Bench(bench::Options),
     Services(services::Task),
     Test(Vec<Step>),
 }
@@ -67,10 +71,11 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> Result<(), String> {
     match task {
         Task::Help => {
-            print!("{HELP}");
+            print!("{HELP}\n{}", bench::HELP);
             Ok(())
         }
         Task::Setup => setup::run(&root()?),
+        Task::Bench(options) => bench::run(options, &root()?),
         Task::Services(task) => services::run(task, &root()?),
         Task::Test(steps) => {
             let root = root()?;
@@ -90,6 +95,7 @@ fn parse(args: &[String]) -> Result<Task, String> {
         ["help"] => Ok(Task::Help),
         ["setup"] => Ok(Task::Setup),
         ["services", ref args @ ..] => services::Task::parse(args).map(Task::Services),
+        ["bench", ref args @ ..] => bench::Options::parse(args).map(Task::Bench),
         ["test"] => Ok(Task::Test(Step::ALL.to_vec())),
         ["test", "--only"] => Err("--only needs a list of steps, for example --only fmt,clippy".to_string()),
         ["test", "--only", list] => Step::parse_list(list).map(Task::Test),
@@ -126,6 +132,7 @@ mod tests {
         assert_eq!(parsed("setup"), Ok(Task::Setup));
         assert_eq!(parsed("test"), Ok(Task::Test(Step::ALL.to_vec())));
         assert_eq!(parsed("services up s3"), Ok(Task::Services(services::Task::Up(Some("s3".into())))));
+        assert_eq!(parsed("bench --vs flink"), Ok(Task::Bench(bench::Options::default())));
         assert_eq!(parsed("test --only doc"), Ok(Task::Test(vec![Step::Doc])));
         assert_eq!(parsed("test --only=doc"), Ok(Task::Test(vec![Step::Doc])));
     }

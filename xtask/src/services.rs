@@ -11,8 +11,8 @@
 //! not find, and `down` ends nothing else.
 
 mod hdfs;
-mod home;
-mod install;
+pub mod home;
+pub mod install;
 mod process;
 mod s3;
 

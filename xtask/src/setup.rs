@@ -37,7 +37,8 @@ pub fn rocksdb_lib_dir() -> Option<PathBuf> {
     named.or_else(|| LIB_DIRS.iter().map(PathBuf::from).find(has_library))
 }
 
-fn rocksdb(root: &Path) -> Result<(), String> {
+/// Installs RocksDB if it is missing.
+pub fn rocksdb(root: &Path) -> Result<(), String> {
     let is_debian = succeeds(child::command("dpkg", root).arg("--version"));
     let missing = |package: &&str| !succeeds(child::command("dpkg", root).args(["--status", package]));
     let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| is_debian && missing(package)).collect();

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::cli::KeyedCount;
+use crate::rows::sum_of_counts;
 use crate::run::{Checkpoint, Measurement, Run, Subject};
 use crate::statistics::{Percentiles, Spread};
 
@@ -15,6 +16,8 @@ pub struct Report {
     keys: u64,
     workers: u32,
     rounds: u32,
+    /// What each run counted: it was checked.
+    sum_of_counts: u64,
     results: Vec<Variant>,
     ratios: Vec<Ratio>,
 }
@@ -64,7 +67,8 @@ impl Report {
     pub fn of<'a>(options: &KeyedCount, measured: impl Iterator<Item = (&'a Run, &'a Vec<Measurement>)>) -> Self {
         let results: Vec<Variant> = measured.filter_map(|(run, rounds)| Variant::of(run, rounds)).collect();
         let (rows, keys, workers, rounds) = (options.rows, options.keys, options.workers, options.rounds);
-        Report { rows, keys, workers, rounds, ratios: ratios(&results), results }
+        let sum_of_counts = sum_of_counts(rows, keys);
+        Report { rows, keys, workers, rounds, sum_of_counts, ratios: ratios(&results), results }
     }
 }
 

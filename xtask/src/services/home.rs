@@ -78,7 +78,7 @@ impl Home {
 
     /// Removes what a service wrote.
     pub fn remove_data(&self, name: &str) -> Result<(), String> {
-        removed(fs::remove_dir_all(self.dir(name)), &self.dir(name))
+        remove_dir(&self.dir(name))
     }
 
     fn state(&self, name: &str) -> PathBuf {
@@ -158,6 +158,11 @@ impl Service {
 /// Creates a folder and those above it.
 pub fn create_dir(dir: &Path) -> Result<(), String> {
     fs::create_dir_all(dir).map_err(|why| format!("cannot create {}: {why}", dir.display()))
+}
+
+/// Removes a folder with all that is in it, if there is one.
+pub fn remove_dir(dir: &Path) -> Result<(), String> {
+    removed(fs::remove_dir_all(dir), dir)
 }
 
 fn removed(result: std::io::Result<()>, path: &Path) -> Result<(), String> {

@@ -1,0 +1,110 @@
+package highwater.bench;
+
+import java.math.BigDecimal;
+import java.time.LocalDateTime;
+import java.time.format.DateTimeFormatter;
+import java.util.HashSet;
+import java.util.Set;
+import java.util.StringJoiner;
+import org.apache.flink.configuration.ConfigOption;
+import org.apache.flink.configuration.ConfigOptions;
+import org.apache.flink.table.connector.ChangelogMode;
+import org.apache.flink.table.connector.sink.DynamicTableSink;
+import org.apache.flink.table.connector.sink.SinkV2Provider;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.factories.DynamicTableSinkFactory;
+import org.apache.flink.table.factories.FactoryUtil;
+import org.apache.flink.table.types.DataType;
+import org.apache.flink.types.Row;
+import org.apache.flink.types.RowKind;
+
+/** The result of a query, dropped or kept: {@code 'connector' = 'result'}. */
+final class ResultTable implements DynamicTableSink {
+    private final boolean keep;
+    private final DataType row;
+
+    private ResultTable(boolean keep, DataType row) {
+        this.keep = keep;
+        this.row = row;
+    }
+
+    @Override
+    public ChangelogMode getChangelogMode(ChangelogMode requested) {
+        if (keep) {
+            return ChangelogMode.all();
+        }
+        // As Flink's own blackhole: a row that changes comes once, not with what it was before.
+        ChangelogMode.Builder mode = ChangelogMode.newBuilder();
+        requested.getContainedKinds().stream()
+                .filter(kind -> kind != RowKind.UPDATE_BEFORE)
+                .forEach(mode::addContainedKind);
+        return mode.build();
+    }
+
+    @Override
+    public SinkRuntimeProvider getSinkRuntimeProvider(Context context) {
+        if (!keep) {
+            return SinkV2Provider.of(WatchedSink.<RowData>counting());
+        }
+        DataStructureConverter converter = context.createDataStructureConverter(row);
+        return SinkV2Provider.of(WatchedSink.<RowData>keeping(data -> {
+            boolean came = data.getRowKind() == RowKind.INSERT || data.getRowKind() == RowKind.UPDATE_AFTER;
+            return new Seen.Change(line((Row) converter.toExternal(data)), came);
+        }));
+    }
+
+    @Override
+    public DynamicTableSink copy() {
+        return new ResultTable(keep, row);
+    }
+
+    @Override
+    public String asSummaryString() {
+        return "result";
+    }
+
+    /** Formats of columns: see the rows of the crate {@code highwater-nexmark}. */
+    private static String line(Row row) {
+        DateTimeFormatter time = DateTimeFormatter.ofPattern("yyyy-MM-dd HH:mm:ss.SSS");
+        StringJoiner line = new StringJoiner("|");
+        for (int column = 0; column < row.getArity(); column++) {
+            Object value = row.getField(column);
+            if (value instanceof LocalDateTime) {
+                line.add(((LocalDateTime) value).format(time));
+            } else if (value instanceof BigDecimal) {
+                line.add(((BigDecimal) value).toPlainString());
+            } else {
+                line.add(String.valueOf(value));
+            }
+        }
+        return line.toString();
+    }
+
+    /** Found by Flink through META-INF/services. */
+    public static final class Factory implements DynamicTableSinkFactory {
+        private static final ConfigOption<Boolean> KEEP =
+                ConfigOptions.key("keep").booleanType().noDefaultValue();
+
+        @Override
+        public String factoryIdentifier() {
+            return "result";
+        }
+
+        @Override
+        public Set<ConfigOption<?>> requiredOptions() {
+            return new HashSet<>(Set.of(KEEP));
+        }
+
+        @Override
+        public Set<ConfigOption<?>> optionalOptions() {
+            return new HashSet<>();
+        }
+
+        @Override
+        public DynamicTableSink createDynamicTableSink(Context context) {
+            FactoryUtil.TableFactoryHelper helper = FactoryUtil.createTableFactoryHelper(this, context);
+            helper.validate();
+            return new ResultTable(helper.getOptions().get(KEEP), context.getPhysicalRowDataType());
+        }
+    }
+}

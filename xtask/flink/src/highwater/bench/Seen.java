@@ -1,0 +1,57 @@
+package highwater.bench;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** What source and sinks of the one job of this process have seen. */
+final class Seen {
+    private static long beganNanos;
+    private static long endedNanos;
+    private static long rows;
+    private static long sum;
+    private static final List<Change> CHANGES = new ArrayList<>();
+
+    /** A row of the result, as text: it came, or it was taken back. */
+    static final class Change {
+        final String row;
+        final boolean came;
+
+        Change(String row, boolean came) {
+            this.row = row;
+            this.came = came;
+        }
+    }
+
+    private Seen() {}
+
+    /** A source emits its first row. */
+    static synchronized void began() {
+        if (beganNanos == 0) {
+            beganNanos = System.nanoTime();
+        }
+    }
+
+    /** A sink has seen the end of its input. */
+    static synchronized void ended(long itsRows, long itsSum, List<Change> itsChanges) {
+        endedNanos = System.nanoTime();
+        rows += itsRows;
+        sum += itsSum;
+        CHANGES.addAll(itsChanges);
+    }
+
+    static synchronized double seconds() {
+        return (endedNanos - beganNanos) / 1e9;
+    }
+
+    static synchronized long rows() {
+        return rows;
+    }
+
+    static synchronized long sum() {
+        return sum;
+    }
+
+    static synchronized List<Change> changes() {
+        return CHANGES;
+    }
+}
