@@ -209,10 +209,11 @@ fn watch(files: &Path, budget: usize, keys: u64, seconds: f64) {
     println!("budget {} MiB, {keys} keys: {} MiB at most, {percent:.0} %", budget >> 20, most >> 20);
 }
 
-/// Bytes of the process in memory.
+/// Bytes of the process in memory, without those of files that are mapped there, such as the program: they may go at any time.
 fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number of pages") * 4096
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.parse::<usize>().ok()).expect("a number of KiB") << 10
 }
 
 /// Bytes that the process has written and read, whether or not from the disk.

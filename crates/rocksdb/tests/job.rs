@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use highwater::client::{JobRequest, SavepointTarget};
 use highwater::prelude::*;
-use highwater::status::JobPhase;
+use highwater::status::{JobPhase, JobStatus};
 use highwater::{ErrorKind, FsStateBackend, JobResult, Result, StartFrom, StateBackend};
 use highwater_rocksdb::RocksDBStateBackend;
 
@@ -29,10 +29,8 @@ struct Seen {
 struct Count {
     fails_at: u64,
     failed: Arc<AtomicBool>,
-    /// Not before all subtasks were opened again.
+    /// Not before the job runs again.
     stops_at: u64,
-    opened: Arc<AtomicUsize>,
-    workers: usize,
     stopped: Arc<AtomicBool>,
     stop: Stop,
 }
@@ -41,17 +39,11 @@ impl KeyedProcessFunction<u64, u64> for Count {
     type State = Seen;
     type Out = (u64, u64);
 
-    fn open(&mut self, _: &OpenContext) -> UserResult {
-        self.opened.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-
     fn process(&mut self, number: u64, state: &mut Seen, out: &mut Context<'_, u64, (u64, u64)>) -> UserResult {
         if number >= self.fails_at && !self.failed.swap(true, Ordering::SeqCst) {
             return Err("this failure is part of the test".into());
         }
-        let was_restored = self.opened.load(Ordering::SeqCst) == 2 * self.workers;
-        if number >= self.stops_at && was_restored && !self.stopped.swap(true, Ordering::SeqCst) {
+        if number >= self.stops_at && !self.stopped.swap(true, Ordering::SeqCst) {
             self.stopped.store((self.stop)(), Ordering::SeqCst);
         }
         let count = state.count.get_or_default() + 1;
@@ -76,12 +68,21 @@ fn environment(backend: impl StateBackend + 'static, workers: usize) -> StreamEx
     env
 }
 
+/// Whether the job runs after its failure. Some subtasks go on a while after another one has failed, or begin only then.
+fn runs_again(status: &JobStatus) -> bool {
+    let snapshot = status.snapshot();
+    snapshot.attempts == 2 && snapshot.phase == JobPhase::Running
+}
+
 /// Stops with a last checkpoint.
 fn stop(env: &StreamExecutionEnvironment) -> Stop {
-    let handle = env.stop_handle();
+    let (handle, status) = (env.stop_handle(), env.status());
     Arc::new(move || {
-        handle.stop();
-        true
+        let stops = runs_again(&status);
+        if stops {
+            handle.stop();
+        }
+        stops
     })
 }
 
@@ -90,31 +91,23 @@ fn stop_with_savepoint(env: &StreamExecutionEnvironment, dir: &Path) -> Stop {
     let (client, target) = (env.client(), SavepointTarget::Dir(dir.to_str().unwrap().to_owned()));
     let request = JobRequest::Stop { drain: false, savepoint: Some(target) };
     Arc::new(move || {
-        let is_running = client.status().phase() == JobPhase::Running;
-        if is_running {
+        let stops = runs_again(&client.status());
+        if stops {
             drop(client.ask(request.clone()));
         }
-        is_running
+        stops
     })
 }
 
 /// Counts numbers, each key once a round of [`KEYS`], up to about `stops_at`.
 fn count(
     env: &StreamExecutionEnvironment,
-    workers: usize,
     stops_at: u64,
     stop: Stop,
     sink: &CollectSink<(u64, u64)>,
 ) -> Result<JobResult> {
-    let function = Count {
-        fails_at: stops_at - KEYS / 2,
-        failed: Arc::default(),
-        stops_at,
-        opened: Arc::default(),
-        workers,
-        stopped: Arc::default(),
-        stop,
-    };
+    let function =
+        Count { fails_at: stops_at - KEYS / 2, failed: Arc::default(), stops_at, stopped: Arc::default(), stop };
     env.from_source(Generator::new(|number| number), WatermarkStrategy::no_watermarks(), "numbers")
         .uid("numbers")
         .key_by(|number: &u64| number % KEYS)
@@ -145,7 +138,7 @@ fn a_job_goes_on_with_what_is_in_rocksdb() {
     for (run, workers) in [2, 2, 3, 1].into_iter().enumerate() {
         let stops_at = (run as u64 * 2 + 3) * KEYS / 2;
         let env = environment(rocksdb(dir.path()), workers);
-        let result = count(&env, workers, stops_at, stop(&env), &sink).expect("the job gets through");
+        let result = count(&env, stops_at, stop(&env), &sink).expect("the job gets through");
         assert_eq!(result.attempts, 2, "it fails once and is restored");
         assert_exactly_once(&sink.committed());
     }
@@ -175,7 +168,7 @@ fn savepoints_go_from_rocksdb_to_memory_and_back() {
 
     let env = environment(rocksdb(&first), 2);
     let stop_first = stop_with_savepoint(&env, &first.join("savepoints"));
-    count(&env, 2, KEYS * 2, stop_first, &sink).expect("the job gets through with RocksDB");
+    count(&env, KEYS * 2, stop_first, &sink).expect("the job gets through with RocksDB");
     let path = only_one(&first.join("savepoints"));
     let stored = fs::read_dir(&path).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>();
     assert!(stored > KEYS * 600, "{stored} bytes are stored");
@@ -186,11 +179,11 @@ fn savepoints_go_from_rocksdb_to_memory_and_back() {
     let env = environment(fs(&second), 3);
     env.start_from(StartFrom::Path(moved.to_str().unwrap().to_owned()));
     let stop_second = stop_with_savepoint(&env, &second.join("savepoints"));
-    count(&env, 3, KEYS * 3, stop_second, &sink).expect("the job gets through in memory");
+    count(&env, KEYS * 3, stop_second, &sink).expect("the job gets through in memory");
 
     let env = environment(rocksdb(&third), 1);
     env.start_from(StartFrom::Path(only_one(&second.join("savepoints"))));
-    count(&env, 1, KEYS * 4, stop(&env), &sink).expect("the job gets through with RocksDB again");
+    count(&env, KEYS * 4, stop(&env), &sink).expect("the job gets through with RocksDB again");
     assert_exactly_once(&sink.committed());
     let most = sink.committed().iter().map(|(_, count)| *count).max();
     assert!(most >= Some(4), "the counts do not go on: {most:?}");
@@ -203,9 +196,9 @@ fn savepoints_go_from_rocksdb_to_memory_and_back() {
 fn a_checkpoint_of_rocksdb_is_refused_by_a_backend_without_it() {
     let (dir, sink) = (tempfile::tempdir().expect("a folder"), CollectSink::new());
     let env = environment(rocksdb(dir.path()), 2);
-    count(&env, 2, KEYS, stop(&env), &sink).expect("the job gets through");
+    count(&env, KEYS, stop(&env), &sink).expect("the job gets through");
     let env = environment(FsStateBackend::new(dir.path().join("checkpoints").to_str().unwrap()), 2);
-    let error = count(&env, 2, KEYS * 2, stop(&env), &sink).expect_err("it has no RocksDB");
+    let error = count(&env, KEYS * 2, stop(&env), &sink).expect_err("it has no RocksDB");
     assert_eq!(error.kind(), ErrorKind::Incompatible);
     assert!(error.to_string().contains("kind rocksdb") && error.to_string().contains("take a savepoint"), "{error}");
 }
