@@ -91,7 +91,7 @@ fn stop_with_savepoint(env: &StreamExecutionEnvironment, dir: &Path) -> Stop {
     let (client, target) = (env.client(), SavepointTarget::Dir(dir.to_str().unwrap().to_owned()));
     let request = JobRequest::Stop { drain: false, savepoint: Some(target) };
     Arc::new(move || {
-        let stops = runs_again(&client.status());
+        let stops = runs_again(client.status());
         if stops {
             drop(client.ask(request.clone()));
         }
