@@ -1,0 +1,49 @@
+//! A backend with memory for no row, so that the smallest state is in RocksDB.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use highwater::backend::Spilling;
+use highwater::{FsStateBackend, Result, StateBackend};
+use highwater_rocksdb::RocksDBRowStores;
+use highwater_snapshot::Snapshot;
+use highwater_storage::CheckpointStorage;
+
+pub struct OnDisk {
+    snapshots: FsStateBackend,
+    local_dir: PathBuf,
+}
+
+impl OnDisk {
+    /// With checkpoints in `checkpoints`, and RocksDB's files in `local_dir`.
+    pub fn new(checkpoints: &Path, local_dir: &Path) -> Self {
+        let snapshots = FsStateBackend::new(checkpoints.to_str().expect("it is Unicode"));
+        OnDisk { snapshots, local_dir: local_dir.to_owned() }
+    }
+}
+
+impl StateBackend for OnDisk {
+    fn checkpoint_storage(&self) -> Result<Arc<dyn CheckpointStorage>> {
+        self.snapshots.checkpoint_storage()
+    }
+
+    fn spilling(&self, _workers: usize) -> Result<Option<Spilling>> {
+        Ok(Some(Spilling { stores: Arc::new(RocksDBRowStores::new(&self.local_dir, 0)?), budget_bytes: 1 }))
+    }
+}
+
+/// The newest checkpoint of a job, in its folder.
+pub fn newest(job: &Path) -> Snapshot {
+    let folders = fs::read_dir(job).expect("checkpoints").map(|entry| entry.expect("a folder").path());
+    let number = |path: &PathBuf| path.to_str()?.rsplit_once("chk-")?.1.parse::<u64>().ok();
+    let newest = folders.filter(|path| path.join("_metadata").exists()).max_by_key(number).expect("a checkpoint");
+    Snapshot::at_path(newest.to_str().expect("it is Unicode")).expect("it opens")
+}
+
+/// Whether rows are in the files of RocksDB.
+pub fn has_rows_in_stores(snapshot: &Snapshot) -> bool {
+    let tasks = snapshot.metadata().operators.iter().flat_map(|operator| &operator.subtasks);
+    let stores = tasks.flat_map(|(_, task)| &task.keyed).filter_map(|keyed| keyed.store.as_ref());
+    stores.flat_map(|store| &store.files).any(|(local, _)| local.ends_with(".sst"))
+}
