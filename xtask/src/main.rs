@@ -2,7 +2,7 @@
 //!
 //! * [`steps`]: what `test` checks, one step after the other;
 //! * [`readme`]: which commands of the README are marked to be run, and how each is expected to end;
-//! * [`bench`]: benchmarks side by side with another system;
+//! * [`mod@bench`]: benchmarks side by side with another system;
 //! * [`services`]: servers that tests of storages need;
 //! * [`setup`]: the parts of the toolchain that the steps need;
 //! * [`child`]: child processes, their time limits and how they are interrupted.
