@@ -125,12 +125,8 @@ pub struct NexmarkOptions {
     /// Time between checkpoints, like 500ms or 1s, or off.
     #[arg(long, default_value = "off", value_parser = interval)]
     pub checkpoint_interval: Interval,
-    /// Where the state is while the job runs.
-    #[arg(long, value_enum, default_value_t = Backend::Memory)]
-    pub backend: Backend,
-    /// Bytes of memory of each worker for state, with `--backend rocksdb`, RocksDB's own included; k, M and G are allowed.
-    #[arg(long, default_value = "256M", value_parser = count)]
-    pub memory_budget: u64,
+    #[command(flatten)]
+    pub placement: Placement,
     /// Write the result of each query to a file in this directory, like q5.txt: a row a line, sorted by bytes.
     #[arg(long)]
     pub output: Option<PathBuf>,

@@ -7,7 +7,7 @@ use highwater::prelude::*;
 use highwater::{CheckpointOutcome, JobStatus, StartFrom};
 
 use crate::Failure;
-use crate::cli::{Backend, State};
+use crate::cli::{Backend, Placement, State};
 use crate::probe::Probe;
 use crate::row_source::RowSource;
 use crate::run::{Checkpoint, Run};
@@ -51,7 +51,7 @@ pub struct Checkpoints {
 pub fn execute(run: &Run, probe: &Probe) -> Result<Checkpoints, Failure> {
     let env = environment(run.workers, run.interval.0);
     if let Some(dir) = &run.checkpoint_dir {
-        set_backend(&env, run.placement.backend, run.placement.memory_budget, dir)?;
+        set_backend(&env, run.placement, dir)?;
     }
     let source = RowSource { rows: run.rows, keys: run.keys, probe: probe.clone() };
     let rows = env.from_source(source, WatermarkStrategy::no_watermarks(), "rows").key_by(|row: &u64| *row);
@@ -67,19 +67,14 @@ pub fn execute(run: &Run, probe: &Probe) -> Result<Checkpoints, Failure> {
     Ok(checkpoints(&env.status()))
 }
 
-/// Has state and checkpoints of a run in `dir`, within `memory_budget` bytes of each worker if they can be limited.
-pub fn set_backend(
-    env: &StreamExecutionEnvironment,
-    backend: Backend,
-    memory_budget: u64,
-    dir: &Path,
-) -> Result<(), Failure> {
-    match backend {
+/// Has state and checkpoints of a run in `dir`.
+pub fn set_backend(env: &StreamExecutionEnvironment, placement: Placement, dir: &Path) -> Result<(), Failure> {
+    match placement.backend {
         Backend::Memory => {
             env.set_state_backend(FsStateBackend::new(dir.to_string_lossy()));
             Ok(())
         }
-        Backend::Rocksdb => set_rocksdb(env, memory_budget, dir),
+        Backend::Rocksdb => set_rocksdb(env, placement.memory_budget, dir),
     }
 }
 

@@ -9,7 +9,6 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use highwater::StartFrom;
@@ -22,6 +21,7 @@ use crate::cli::{ChildRun, Placement, RestoreOptions};
 use crate::job::{CountRows, environment, set_backend};
 use crate::probe::{Probe, Usage};
 use crate::row_source::RowSource;
+use crate::run::run_apart;
 use crate::statistics::Spread;
 use crate::sum_sink::SumSink;
 
@@ -219,12 +219,7 @@ fn read_pieces(pieces: &[(&Path, u64, u64)]) -> Result<(), Failure> {
 impl RestoreRun {
     /// Has a child process carry it out.
     fn execute_apart(&self) -> Result<Restored, Failure> {
-        let mut child = Command::new(std::env::current_exe()?);
-        let output = child.arg("restore-run").arg(serde_json::to_string(self)?).stderr(Stdio::inherit()).output()?;
-        if !output.status.success() {
-            return Err(format!("the run {self:?} failed: {}", output.status).into());
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        run_apart("restore-run", self)
     }
 
     fn execute(&self) -> Result<Restored, Failure> {
@@ -237,7 +232,7 @@ impl RestoreRun {
                 self.keys + more
             }
         };
-        set_backend(&env, self.placement.backend, self.placement.memory_budget, &self.dir)?;
+        set_backend(&env, self.placement, &self.dir)?;
         let probe = Probe::new();
         let source = RowSource { rows, keys: self.keys, probe: probe.clone() };
         env.from_source(source, WatermarkStrategy::no_watermarks(), "rows")

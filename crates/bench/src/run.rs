@@ -1,9 +1,11 @@
 //! One measured run: asked for by the parent, carried out by a child process, whose standard output is the measurement.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -68,14 +70,21 @@ pub struct Measurement {
 impl Run {
     /// Has a child process carry it out.
     pub fn measure(&self) -> Result<Measurement, Failure> {
-        let mut child = Command::new(std::env::current_exe()?);
-        child.arg("run").arg(serde_json::to_string(self)?).stderr(Stdio::inherit());
-        let output = child.output()?;
-        if !output.status.success() {
-            return Err(format!("the run of {:?} failed: {}", self.subject, output.status).into());
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        run_apart("run", self)
     }
+}
+
+/// Has a child process carry out `run` by the hidden command `command`: what it prints is what the run showed.
+///
+/// # Errors
+/// If it cannot be started, or fails.
+pub fn run_apart<R: Serialize + fmt::Debug, M: DeserializeOwned>(command: &str, run: &R) -> Result<M, Failure> {
+    let mut child = Command::new(std::env::current_exe()?);
+    let output = child.arg(command).arg(serde_json::to_string(run)?).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("{run:?} failed: {}", output.status).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Carries out one run and prints its measurement.

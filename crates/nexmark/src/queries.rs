@@ -7,7 +7,6 @@
 //! * **State** is kept for ever, as in the published queries, except for that of windows.
 //! * **Projection.** Only what a query needs of an event leaves its first operator.
 
-mod count;
 mod join;
 mod tally;
 mod winning;

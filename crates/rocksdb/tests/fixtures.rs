@@ -1,5 +1,6 @@
 //! Checkpoints with rows in RocksDB that older versions wrote: jobs go on from them, with any parallelism.
 
+mod newest;
 mod on_disk;
 
 use std::fs;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use highwater::StreamExecutionEnvironment;
 use highwater::connectors::CollectSink;
 use highwater_snapshot::Verifier;
-use on_disk::{OnDisk, has_rows_in_stores, newest};
+use newest::newest;
+use on_disk::{OnDisk, has_rows_in_stores};
 
 const KEYS: u64 = 300;
 

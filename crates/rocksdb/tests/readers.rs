@@ -1,8 +1,10 @@
 //! Looking into a checkpoint with rows in RocksDB: what is in it, and what is damaged.
 
+mod newest;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use highwater::{RestartStrategy, StreamExecutionEnvironment};
 use highwater_rocksdb::{RocksDBReader, RocksDBStateBackend};
 use highwater_snapshot::{Damage, KeyedReader, STATE, Snapshot, Verifier};
 use highwater_state::{Data, KeyedState, Plain, StateSchema};
+use newest::newest;
 
 const KEYS: u64 = 5_000;
 
@@ -39,11 +42,8 @@ fn count(dir: &Path, workers: usize, sink: &CollectSink<(u64, String)>) -> Resul
 }
 
 /// The newest checkpoint.
-fn newest(dir: &Path) -> Snapshot {
-    let job = fs::read_dir(dir.join("checkpoints/counting")).expect("checkpoints");
-    let folders = job.map(|entry| entry.unwrap().path()).filter(|path| path.join("_metadata").exists());
-    let number = |path: &PathBuf| path.to_str().unwrap().rsplit('-').next().unwrap().parse::<u64>().unwrap();
-    Snapshot::at_path(folders.max_by_key(number).expect("a checkpoint").to_str().unwrap()).expect("it opens")
+fn checkpoint(dir: &Path) -> Snapshot {
+    newest(&dir.join("checkpoints/counting"))
 }
 
 fn rows(snapshot: &Snapshot) -> Result<BTreeMap<u64, String>> {
@@ -63,7 +63,7 @@ fn rows(snapshot: &Snapshot) -> Result<BTreeMap<u64, String>> {
 fn rows_of_stores_and_of_blocks_are_read_together() {
     let dir = tempfile::tempdir().expect("a folder");
     count(dir.path(), 2, &CollectSink::new()).expect("the job gets through");
-    let snapshot = newest(dir.path());
+    let snapshot = checkpoint(dir.path());
     let stores = snapshot.metadata().operators.iter().flat_map(|operator| &operator.subtasks);
     assert_eq!(stores.flat_map(|(_, task)| &task.keyed).filter(|keyed| keyed.store.is_some()).count(), 2);
     let error = rows(&snapshot).expect_err("nothing reads stores");
@@ -91,7 +91,7 @@ fn rows_of_stores_and_of_blocks_are_read_together() {
 fn a_flipped_bit_anywhere_in_a_store_is_found_and_never_restored() {
     let dir = tempfile::tempdir().expect("a folder");
     count(dir.path(), 1, &CollectSink::new()).expect("the job gets through");
-    let snapshot = newest(dir.path());
+    let snapshot = checkpoint(dir.path());
     assert_eq!(damages(&snapshot), []);
     let task = &snapshot.operator("count").unwrap().subtasks[0].1;
     let store = task.keyed.iter().find_map(|keyed| keyed.store.as_ref()).expect("a store");

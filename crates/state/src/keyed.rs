@@ -16,7 +16,7 @@ mod reducing;
 pub mod ttl;
 mod value;
 
-pub use aggregating::{Aggregate, AggregatingState};
+pub use aggregating::{Aggregate, AggregatingState, Count};
 pub use list::{ListIter, ListState};
 pub use map::{MapIter, MapState};
 pub use plain::Plain;

@@ -27,8 +27,8 @@ pub mod tier;
 pub use data::{Data, DecodeError};
 pub use key::Key;
 pub use keyed::{
-    Aggregate, AggregatingState, KeyedState, ListState, MapState, Never, Plain, Reduce, ReducingState, State, Ttl,
-    ValueState,
+    Aggregate, AggregatingState, Count, KeyedState, ListState, MapState, Never, Plain, Reduce, ReducingState, State,
+    Ttl, ValueState,
 };
 pub use operator::{BroadcastState, OperatorState, SplitList, UnionList};
 pub use schema::{Schema, StateSchema};

@@ -1,7 +1,6 @@
 //! One run of a query: asked for by the parent, carried out by a child process, whose standard output is what it showed.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,9 +12,9 @@ use highwater_nexmark::{MinuteFiles, NexmarkSource, Output, Pace, Query, Row, wa
 use serde::{Deserialize, Serialize};
 
 use super::sinks::{Discard, Seen, Table, Watched};
-use crate::cli::{Backend, Interval};
+use crate::cli::{Backend, Interval, Placement};
 use crate::probe::{Probe, Usage};
-use crate::run::Measurement;
+use crate::run::{Measurement, run_apart};
 use crate::statistics::Percentiles;
 use crate::{Failure, job};
 
@@ -27,9 +26,7 @@ pub struct NexmarkRun {
     pub generators: u32,
     pub workers: u32,
     pub interval: Interval,
-    pub backend: Backend,
-    /// Bytes of a worker's memory for state, where it is limited.
-    pub memory_budget: u64,
+    pub placement: Placement,
     /// Where the result goes.
     pub output: Option<PathBuf>,
     /// Events a second; as many as possible if there is none.
@@ -53,13 +50,7 @@ impl NexmarkRun {
         std::fs::create_dir_all(&parent)?;
         let dir = tempfile::Builder::new().prefix("highwater-bench-").tempdir_in(parent)?;
         let run = NexmarkRun { dir: Some(dir.path().to_path_buf()), ..self.clone() };
-        let mut child = Command::new(std::env::current_exe()?);
-        child.arg("nexmark-run").arg(serde_json::to_string(&run)?).stderr(Stdio::inherit());
-        let output = child.output()?;
-        if !output.status.success() {
-            return Err(format!("the run of {} failed: {}", self.query, output.status).into());
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        run_apart("nexmark-run", &run)
     }
 
     /// Carries it out.
@@ -67,8 +58,8 @@ impl NexmarkRun {
         let query: Query = self.query.parse()?;
         let env = job::environment(self.workers, self.interval.0);
         let dir = self.dir.clone().unwrap_or_else(std::env::temp_dir);
-        if self.interval.0.is_some() || self.backend == Backend::Rocksdb {
-            job::set_backend(&env, self.backend, self.memory_budget, &dir.join("state"))?;
+        if self.interval.0.is_some() || self.placement.backend == Backend::Rocksdb {
+            job::set_backend(&env, self.placement, &dir.join("state"))?;
         }
         let pace = self.rate.map(|rate| Arc::new(Pace::new(rate, Arc::new(SystemClock::new()))));
         let mut source = NexmarkSource::new(self.events).generators(self.generators);

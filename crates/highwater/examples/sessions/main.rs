@@ -37,11 +37,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use highwater::prelude::*;
+use highwater::state::Count;
 use highwater::window::{EventTimeSessionWindows, SlidingEventTimeWindows, TumblingEventTimeWindows};
 use highwater::{Record, Settings, logging};
 
 use self::hits::{Hit, ReadHits};
-use self::results::{Burst, Count, PageCount, Session, SessionTotals, TopPage};
+use self::results::{Burst, PageCount, Session, SessionTotals, TopPage};
 use self::tally::{Summary, Totals};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -202,7 +203,7 @@ fn page_counts(hits: &DataStream<Hit>, late: &OutputTag<Hit>) -> DataStream<Page
         .key_by(|hit: &Hit| hit.page.clone())
         .window(TumblingEventTimeWindows::of(HOUR))
         .side_output_late_data(late)
-        .aggregate_with::<Count, _>(|requests, context| {
+        .aggregate_with::<Count<Hit>, _>(|requests, context| {
             let page = context.key().clone();
             context.collect(PageCount { page, requests });
             Ok(())
@@ -238,7 +239,7 @@ fn bursts(hits: &DataStream<Hit>, args: &Args, late: &OutputTag<Hit>) -> DataStr
         .key_by(|hit: &Hit| hit.address.clone())
         .window(SlidingEventTimeWindows::of(BURST, BURST_SLIDE))
         .side_output_late_data(late)
-        .aggregate_with::<Count, _>(move |errors, context| {
+        .aggregate_with::<Count<Hit>, _>(move |errors, context| {
             if errors >= least {
                 let burst = Burst::new(context.key(), context.window(), errors);
                 context.collect(burst);

@@ -12,31 +12,6 @@ use highwater::window::TimeWindow;
 use super::hits::Hit;
 use super::time::UnixSeconds;
 
-/// Counts hits.
-pub enum Count {}
-
-impl Aggregate for Count {
-    type In = Hit;
-    type Accumulator = u64;
-    type Out = u64;
-
-    fn create() -> u64 {
-        0
-    }
-
-    fn add(count: &mut u64, _: Hit) {
-        *count += 1;
-    }
-
-    fn result(count: &u64) -> u64 {
-        *count
-    }
-
-    fn merge(count: &mut u64, other: u64) {
-        *count += other;
-    }
-}
-
 /// What is kept of the hits of a session.
 #[derive(Clone, Debug, Default, Data)]
 pub struct SessionTotals {

@@ -14,9 +14,9 @@ use std::fmt;
 use std::time::Duration;
 
 use highwater::DataStream;
+use highwater::state::Count;
 use highwater::window::{EventTimeSessionWindows, TimeWindow};
 
-use super::count::Count;
 use super::{Row, bids};
 use crate::calendar::Timestamp;
 use crate::event::Event;

@@ -21,9 +21,9 @@ use std::fmt;
 use std::time::Duration;
 
 use highwater::DataStream;
+use highwater::state::Count;
 use highwater::window::{TimeWindow, TumblingEventTimeWindows, TumblingProcessingTimeWindows, WindowAssigner};
 
-use super::count::Count;
 use super::{Row, bids};
 use crate::calendar::Timestamp;
 use crate::event::Event;

@@ -37,9 +37,9 @@ use std::fmt;
 use std::time::Duration;
 
 use highwater::prelude::*;
+use highwater::state::Count;
 use highwater::window::{SlidingEventTimeWindows, TumblingEventTimeWindows};
 
-use super::count::Count;
 use super::{Row, bids};
 use crate::event::Event;
 

@@ -1,6 +1,5 @@
 //! A backend with memory for no row, so that the smallest state is in RocksDB.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,14 +30,6 @@ impl StateBackend for OnDisk {
     fn spilling(&self, _workers: usize) -> Result<Option<Spilling>> {
         Ok(Some(Spilling { stores: Arc::new(RocksDBRowStores::new(&self.local_dir, 0)?), budget_bytes: 1 }))
     }
-}
-
-/// The newest checkpoint of a job, in its folder.
-pub fn newest(job: &Path) -> Snapshot {
-    let folders = fs::read_dir(job).expect("checkpoints").map(|entry| entry.expect("a folder").path());
-    let number = |path: &PathBuf| path.to_str()?.rsplit_once("chk-")?.1.parse::<u64>().ok();
-    let newest = folders.filter(|path| path.join("_metadata").exists()).max_by_key(number).expect("a checkpoint");
-    Snapshot::at_path(newest.to_str().expect("it is Unicode")).expect("it opens")
 }
 
 /// Whether rows are in the files of RocksDB.

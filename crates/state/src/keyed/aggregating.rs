@@ -32,6 +32,32 @@ pub trait Aggregate: 'static {
     fn merge(accumulator: &mut Self::Accumulator, other: Self::Accumulator);
 }
 
+/// How many values of type `T` there are.
+#[derive(Debug)]
+pub struct Count<T>(PhantomData<T>);
+
+impl<T: 'static> Aggregate for Count<T> {
+    type In = T;
+    type Accumulator = u64;
+    type Out = u64;
+
+    fn create() -> u64 {
+        0
+    }
+
+    fn add(count: &mut u64, _: T) {
+        *count += 1;
+    }
+
+    fn result(count: &u64) -> u64 {
+        *count
+    }
+
+    fn merge(count: &mut u64, other: u64) {
+        *count += other;
+    }
+}
+
 /// One accumulator per key, which takes in values by `A`: Flink's `AggregatingState`. With [`Ttl`](super::Ttl) as `E`
 /// it [expires](super::ttl), as one value.
 ///
