@@ -41,7 +41,15 @@ type LineWriter = FileWriter<Q10, Append>;
 
 fn append_line(bid: &Q10, line: &mut Vec<u8>) {
     let Q10 { auction, bidder, price, date_time, extra } = bid;
-    line.extend_from_slice(format!("{auction},{bidder},{price},{},{extra}\n", Timestamp(*date_time)).as_bytes());
+    let mut digits = itoa::Buffer::new();
+    for number in [*auction, *bidder, *price] {
+        line.extend_from_slice(digits.format(number).as_bytes());
+        line.push(b',');
+    }
+    Timestamp(*date_time).append(line);
+    line.push(b',');
+    line.extend_from_slice(extra.as_bytes());
+    line.push(b'\n');
 }
 
 /// Minutes since the Unix epoch.

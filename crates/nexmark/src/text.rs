@@ -37,7 +37,8 @@ pub(crate) fn extra(random: &mut Random, current: usize, average: usize) -> Text
         return Text::Borrowed("");
     }
     let missing = average - current;
-    let spread = (missing as f64 * 0.2).round() as usize;
+    // A fifth, rounded: a fifth is never half way between two numbers.
+    let spread = (missing + 2) / 5;
     let drawn = if spread == 0 { 0 } else { random.below(2 * spread as u32) as usize };
     let len = missing - spread + drawn;
     let offset = random.below((POOL - len) as u32) as usize;
