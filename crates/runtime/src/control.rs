@@ -99,7 +99,7 @@ pub enum TaskEvent {
     },
 }
 
-/// Everything the driver of an attempt waits for.
+/// Everything that the leader waits for during an attempt, or a process with workers.
 #[derive(Debug)]
 pub(crate) enum Signal {
     /// From a task or worker of any process.
@@ -114,8 +114,10 @@ pub(crate) enum Signal {
     Request { request: crate::client::JobRequest, reply: Sender<crate::client::Answer> },
     /// The folder of a savepoint has been created.
     SavepointLocated { id: CheckpointId, location: SavepointLocation },
+    /// A process has nothing more of the attempt.
+    Released { process: u32 },
     /// The connection to a process was lost.
-    Lost(Error),
+    Lost { process: u32, error: Error },
 }
 
 /// A checkpoint is triggered.

@@ -1,7 +1,7 @@
 //! The driver of one attempt: carries out what the coordinator decides, and ends the attempt one way or the other.
 //!
 //! It runs in the process that leads the job. Everything it waits for comes through one channel of [`Signal`]s; everything it says
-//! goes through [`Voice`], to the tasks of its own process and to the other processes alike.
+//! goes through [`Voice`], to the processes that have workers.
 
 mod requests;
 
@@ -18,11 +18,12 @@ use highwater_storage::{JobStore, SnapshotDir};
 
 pub(crate) use self::requests::Requests;
 use crate::checkpoint_io::{CheckpointIo, Work};
-use crate::control::{Control, Ending, Signal, TaskEvent, Trigger};
+use crate::control::{Ending, Signal, TaskEvent, Trigger};
 use crate::job::stopped_at_once;
+use crate::link::Link;
 use crate::restore::StateTimes;
 use crate::status::{JobPhase, JobStatus};
-use crate::wire::{Order, PeerLink};
+use crate::wire::Order;
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -37,18 +38,12 @@ pub(crate) enum End {
     Failed(Error),
 }
 
-/// Says the same to the tasks of this process and to the other processes.
-pub(crate) struct Voice {
-    pub control: Arc<Control>,
-    pub peers: Vec<Arc<PeerLink>>,
-}
+/// Says the same to all processes of the attempt.
+pub(crate) struct Voice(pub Vec<Arc<dyn Link>>);
 
 impl Voice {
     fn say(&self, order: Order) {
-        order.apply(&self.control);
-        for peer in &self.peers {
-            peer.send(&order);
-        }
+        self.0.iter().for_each(|link| link.send(order.clone()));
     }
 }
 
@@ -96,6 +91,8 @@ pub(crate) struct Driver<'a> {
     pub starting: BTreeSet<u32>,
     /// Workers of the whole job that have not yet finished.
     pub running: BTreeSet<u32>,
+    /// Processes that have nothing more of the attempt.
+    pub released: BTreeSet<u32>,
     /// Since when all tasks run; or when one failed that had been running before the others were.
     pub running_since: Option<Duration>,
     /// What to tidy up when a checkpoint of this attempt has completed.
@@ -109,7 +106,7 @@ pub(crate) struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Runs the attempt to its end. Afterwards every task of this process is finished or has been told to drop what it has.
+    /// Runs the attempt to its end. Afterwards every task is finished or has been told to drop what it has.
     pub fn run(&mut self, signals: &Receiver<Signal>) -> End {
         let end = loop {
             match self.next(signals).map(|signal| self.handle(signal)) {
@@ -131,7 +128,7 @@ impl Driver<'_> {
         match signals.recv_timeout(wait) {
             Ok(signal) => Some(signal),
             Err(RecvTimeoutError::Timeout) => Some(Signal::Storage(Event::Tick)),
-            // This driver's own control holds a sender.
+            // The leader holds a sender.
             Err(RecvTimeoutError::Disconnected) => None,
         }
     }
@@ -146,9 +143,13 @@ impl Driver<'_> {
                 self.requests.located(id, location);
                 Ok(None)
             }
-            // Orders are for those who follow.
+            Signal::Released { process } => {
+                self.released.insert(process);
+                Ok(None)
+            }
+            // Orders are for those who have workers.
             Signal::Order(_) => Ok(None),
-            Signal::Lost(error) => Err(error),
+            Signal::Lost { error, .. } => Err(error),
         }
     }
 

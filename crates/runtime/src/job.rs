@@ -1,9 +1,8 @@
 //! Running a job: attempts, restarts, and the part of each process in them.
 //!
-//! Process 0 leads: it finds the checkpoint to start from, drives each attempt and decides about restarts. The other processes
-//! follow its orders. A job in one process is a leader without followers.
+//! Process 0 leads: it finds the checkpoint to start from, drives each attempt and decides about restarts. Every process has workers
+//! and follows its orders; that of process 0 hears them from the next thread.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -13,21 +12,17 @@ use highwater_checkpoint::{CheckpointConfig, RestartStrategy};
 use highwater_core::{Clock, Error, ErrorKind, JobName, MaxParallelism, Parallelism, Result};
 use highwater_state::spill::RowStoreFactory;
 use highwater_storage::{CheckpointStorage, JobStore};
-use timely::communication::allocator::ProcessBuilder;
-use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
-use timely::communication::{AllocatorBuilder, Config as CommunicationConfig, Hooks};
 
 use crate::client::JobClient;
-use crate::control::{Control, Signal, TaskEvent, lock};
-use crate::follower::follow;
-use crate::graph::{Attempt, Graph, Plan, Splits};
+use crate::control::{Signal, lock};
+use crate::graph::{Graph, Plan};
 use crate::leader::Leader;
-use crate::memory::{MemoryWatch, StateSizes};
-use crate::mesh::{DataSockets, Mesh};
+use crate::link::{Inbound, LocalLink};
+use crate::mesh::{Followers, Mesh};
 use crate::recovery::{ClaimMode, StartFrom};
 use crate::restore::Restored;
 use crate::status::{JobPhase, JobStatus};
-use crate::worker::{self, Workers};
+use crate::task_manager::{Blocked, Inbox, TaskManager, follow};
 
 /// Everything about a job but its operators.
 #[derive(Clone)]
@@ -194,8 +189,23 @@ pub fn execute(graph: Graph, config: JobConfig) -> Result<JobEnd> {
     end
 }
 
+/// Leads the job, with workers in this process too.
 fn lead(process: &Process) -> Result<JobEnd> {
-    Leader::new(process)?.run()
+    let store = process.store()?;
+    let lock = store.as_ref().map(|store| store.lock()).transpose()?;
+    let (mesh, followers) = process.mesh()?.unzip();
+    let (sender, receiver) = channel();
+    let inbound = Inbound::default();
+    let leader = Leader::new(process, store.clone(), lock, Arc::new(LocalLink(sender.clone())), followers, inbound.clone());
+    std::thread::scope(|scope| {
+        let work = || {
+            let inbox = Inbox::new(sender, receiver);
+            TaskManager::new(process, mesh.as_ref(), store, inbox, Blocked::LeaveBehind).serve_here(&inbound);
+        };
+        let started = std::thread::Builder::new().name("highwater-task-manager".into()).spawn_scoped(scope, work);
+        started.map_err(|error| Error::internal("cannot start the workers' thread").with_source(error))?;
+        leader.run()
+    })
 }
 
 /// This process's part in a job.
@@ -204,37 +214,20 @@ pub(crate) struct Process {
     pub config: JobConfig,
 }
 
-/// An attempt as one process runs it.
-pub(crate) struct Running {
-    pub control: Arc<Control>,
-    workers: Workers,
-    local: BTreeSet<u32>,
-    sockets: DataSockets,
-    _memory: Option<MemoryWatch>,
-}
-
-/// What an attempt starts from.
-pub(crate) struct Beginning {
-    pub token: u64,
-    pub first_epoch: highwater_core::CheckpointId,
-    pub restored: Option<Arc<Restored>>,
-    pub splits: Splits,
-}
-
 impl Process {
     /// What a process must have in common with the others of its job.
     pub fn digest(&self) -> u64 {
         self.plan.digest() ^ highwater_core::KeyHash::of(self.config.name.as_str().as_bytes()).0
     }
 
-    /// Listens for the other processes, if there are any.
-    pub fn mesh(&self) -> Result<Option<Mesh>> {
+    /// Listens for the other processes, if there are any: for their data connections, and for those who follow this one.
+    pub fn mesh(&self) -> Result<Option<(Mesh, Followers)>> {
         let config = &self.config;
         if config.processes() == 1 {
             return Ok(None);
         }
-        let clock = Arc::clone(&config.clock);
-        Mesh::listen(config.process, config.hosts.clone(), config.workers, self.digest(), clock).map(Some)
+        let address = &config.hosts[config.process as usize];
+        Mesh::listen(address, config.process, self.digest(), config.workers, Arc::clone(&config.clock)).map(Some)
     }
 
     /// The job's folder in the checkpoint storage, if there are checkpoints.
@@ -249,134 +242,22 @@ impl Process {
     }
 
     /// The number of key groups: as set, else as the restored state has it, else the default.
-    pub fn max_parallelism(&self, restored: Option<&Restored>) -> MaxParallelism {
+    ///
+    /// # Errors
+    /// If there are fewer than subtasks.
+    pub fn max_parallelism(&self, restored: Option<&Restored>, parallelism: Parallelism) -> Result<MaxParallelism> {
         let stored = || {
             let operators = restored?.metadata().operators.iter();
             operators.map(|operator| operator.max_parallelism).next()
         };
-        let config = &self.config;
-        config.max_parallelism.or_else(stored).unwrap_or(MaxParallelism::default_for(config.parallelism()))
-    }
-
-    /// The workers of this process, by their index in the job.
-    fn local_workers(&self) -> BTreeSet<u32> {
-        let first = self.config.process * self.config.workers;
-        (first..first + self.config.workers).collect()
-    }
-
-    /// Connects to the other processes and starts the workers of an attempt.
-    pub fn start(
-        &self,
-        mesh: Option<&Mesh>,
-        store: Option<&Arc<JobStore>>,
-        beginning: Beginning,
-        signals: Sender<Signal>,
-        give_up: &dyn Fn() -> bool,
-    ) -> Result<Running> {
-        let clock = Arc::clone(&self.config.clock);
-        let control = Arc::new(Control::new(beginning.first_epoch, signals, clock));
-        let max_parallelism = self.max_parallelism(beginning.restored.as_deref());
-        if self.config.parallelism().count() > max_parallelism.count() {
+        let set = self.config.max_parallelism.or_else(stored);
+        let max_parallelism = set.unwrap_or(MaxParallelism::default_for(parallelism));
+        if parallelism.count() > max_parallelism.count() {
             return Err(Error::settings(format!(
-                "parallelism {} is above max parallelism {max_parallelism}, which the restored state has: use fewer workers",
-                self.config.parallelism()
+                "parallelism {parallelism} is above max parallelism {max_parallelism}, which the restored state has: use fewer workers"
             )));
         }
-        let attempt = Arc::new(Attempt {
-            control: Arc::clone(&control),
-            parallelism: self.config.parallelism(),
-            max_parallelism,
-            mode: self.config.checkpoints.mode,
-            checkpointing: self.checkpointing(),
-            restored: beginning.restored,
-            spilling: self.config.spilling.clone(),
-            splits: beginning.splits,
-            read: self.config.status().records_read.clone(),
-            sizes: StateSizes::default(),
-        });
-        // Before there is any state: to restore it may be too much already.
-        let first_worker = self.config.process * self.config.workers;
-        let watch = |budget| MemoryWatch::start(budget, attempt.sizes.clone(), Arc::clone(&control), first_worker);
-        let memory = self.config.memory_budget.map(watch).transpose()?;
-        let (sockets, communication) = self.communication(mesh, beginning.token, give_up)?;
-        let workers = worker::start(&self.plan, &attempt, store, communication)?;
-        Ok(Running { control, workers, local: self.local_workers(), sockets, _memory: memory })
-    }
-
-    #[expect(clippy::type_complexity, reason = "what timely wants")]
-    fn communication(
-        &self,
-        mesh: Option<&Mesh>,
-        token: u64,
-        give_up: &dyn Fn() -> bool,
-    ) -> Result<(DataSockets, (Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>))> {
-        let workers = self.config.workers as usize;
-        let failed = |error: String| Error::internal(format!("cannot set up the workers: {error}"));
-        let Some(mesh) = mesh else {
-            let config = if workers == 1 { CommunicationConfig::Thread } else { CommunicationConfig::Process(workers) };
-            return Ok((DataSockets::default(), config.try_build().map_err(failed)?));
-        };
-        let (streams, sockets) = mesh.data_sockets(token, give_up)?;
-        let hooks = Hooks::default();
-        let local = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
-        let (builders, guard) =
-            initialize_networking_from_sockets(local, streams, self.config.process as usize, workers, hooks)
-                .map_err(|error| failed(error.to_string()))?;
-        let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
-        Ok((sockets, (builders, Box::new(guard))))
-    }
-}
-
-impl Running {
-    /// Ends the attempt in this process: at once if it was aborted, else when all data has been delivered.
-    ///
-    /// `signals` is the attempt's channel, from which the workers' last words are read; what is not from them goes to `keep`.
-    /// Returns whether all workers did end.
-    pub fn end(
-        mut self,
-        signals: &Receiver<Signal>,
-        clock: &dyn Clock,
-        patience: Duration,
-        mut keep: impl FnMut(Signal),
-    ) -> bool {
-        if self.control.is_aborted() {
-            self.sockets.shut_down();
-        }
-        let deadline = clock.monotonic() + patience;
-        while !self.local.is_empty() {
-            match signals.recv_timeout(deadline.saturating_sub(clock.monotonic())) {
-                Ok(Signal::Task(TaskEvent::WorkerDone { worker })) => {
-                    self.local.remove(&worker);
-                }
-                Ok(Signal::Task(_)) => {}
-                Ok(other) => keep(other),
-                Err(_) => {
-                    tracing::error!(
-                        workers = ?self.local,
-                        "workers did not end within {patience:?}: user code blocks in them; they are left behind"
-                    );
-                    self.workers.abandon();
-                    return false;
-                }
-            }
-        }
-        self.workers.join(self.control.is_aborted());
-        true
-    }
-
-    /// Keeps only those of this process's workers that are in `running`.
-    pub fn retain(&mut self, running: &BTreeSet<u32>) {
-        self.local.retain(|worker| running.contains(worker));
-    }
-
-    /// Whether every worker of this process has said that it is done.
-    pub fn is_done(&self) -> bool {
-        self.local.is_empty()
-    }
-
-    /// Notes that a worker of this process has said that it is done.
-    pub fn done(&mut self, worker: u32) {
-        self.local.remove(&worker);
+        Ok(max_parallelism)
     }
 }
 

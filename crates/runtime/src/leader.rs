@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_checkpoint::{Coordinator, Decision, Failure, JobPlan, OperatorPlan, Restarts};
@@ -10,29 +10,28 @@ use highwater_core::{CheckpointId, Error, ErrorKind, OperatorUid, Result};
 use highwater_storage::{JobStore, Lock, SnapshotDir};
 
 use crate::checkpoint_io::{CheckpointIo, Work};
-use crate::control::{Signal, lock};
+use crate::control::Signal;
 use crate::driver::{Checkpoints, Driver, End, Requests, Tidy, Voice};
-use crate::job::{Beginning, JobEnd, Process, signals, stopped_at_once};
-use crate::mesh::Mesh;
+use crate::job::{JobEnd, Process, signals, stopped_at_once};
+use crate::link::{Inbound, Link, RemoteLink};
+use crate::mesh::Followers;
 use crate::recovery::{self, ClaimMode, Found, StartFrom};
 use crate::restore::Restored;
 use crate::status::JobPhase;
-use crate::wire::{self, Notice, Order, PeerLink, Start};
+use crate::wire::{Deployment, Order};
 
 /// How often the leader looks for a stop while it waits for something else.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The attempt whose notices count, and where they go.
-type Current = Arc<Mutex<Option<(u64, Sender<Signal>)>>>;
-
 pub(crate) struct Leader<'a> {
     process: &'a Process,
-    mesh: Option<Mesh>,
     store: Option<Arc<JobStore>>,
     // Held for as long as this process leads the job.
     _lock: Option<Lock>,
-    peers: Vec<Option<Arc<PeerLink>>>,
-    current: Current,
+    /// The processes with workers, by their index; those that are not there yet have none.
+    members: Vec<Option<Arc<dyn Link>>>,
+    followers: Option<Followers>,
+    inbound: Inbound,
     /// Above every id that attempts of this process have used.
     next_id: CheckpointId,
     /// The snapshot that was restored and is the job's to delete once it has a checkpoint of its own.
@@ -49,17 +48,23 @@ pub(crate) struct Leader<'a> {
 }
 
 impl<'a> Leader<'a> {
-    pub fn new(process: &'a Process) -> Result<Self> {
-        let config = &process.config;
-        let store = process.store()?;
-        let lock = store.as_ref().map(|store| store.lock()).transpose()?;
-        Ok(Leader {
+    pub fn new(
+        process: &'a Process,
+        store: Option<Arc<JobStore>>,
+        lock: Option<Lock>,
+        here: Arc<dyn Link>,
+        followers: Option<Followers>,
+        inbound: Inbound,
+    ) -> Self {
+        let mut members = vec![Some(here)];
+        members.resize_with(process.config.processes() as usize, || None);
+        Leader {
             process,
-            mesh: process.mesh()?,
             store,
             _lock: lock,
-            peers: (1..config.processes()).map(|_| None).collect(),
-            current: Arc::default(),
+            members,
+            followers,
+            inbound,
             next_id: CheckpointId(1),
             claimed: None,
             first_own: None,
@@ -67,7 +72,7 @@ impl<'a> Leader<'a> {
             chosen: None,
             damaged: BTreeMap::new(),
             has_run: false,
-        })
+        }
     }
 
     /// Runs attempts until one ends well or the restart strategy gives up.
@@ -75,12 +80,11 @@ impl<'a> Leader<'a> {
         let result = self.run_attempts();
         let told = match &result {
             Ok(end) => Ok(*end),
-            Err(error) => Err(Error::new(error.kind(), error.to_string())),
+            Err(error) => Err((error.kind(), error.to_string())),
         };
-        let order = Order::End { result: told };
-        for peer in self.peers.iter().flatten() {
-            peer.send(&order);
-            peer.close();
+        for member in self.members.iter().flatten() {
+            member.send(Order::End { result: told.clone() });
+            member.close();
         }
         result
     }
@@ -172,9 +176,9 @@ impl<'a> Leader<'a> {
     /// One attempt from recovery to its end.
     fn attempt(&mut self) -> Result<(End, Option<Duration>)> {
         let config = &self.process.config;
-        self.wait_for_peers()?;
+        self.wait_for_followers()?;
         let found = self.find()?;
-        let beginning = self.begin(&found)?;
+        let deployment = self.deployment(&found)?;
         if let (Some(restored), StartFrom::Path(_), ClaimMode::Claim) =
             (&found.restored, &config.start_from, config.claim_mode)
             && self.store.is_some()
@@ -184,44 +188,37 @@ impl<'a> Leader<'a> {
         config.status().attempt(found.restored.as_ref().map(|restored| (restored.id(), restored.path())));
         self.attempts += 1;
         let (sender, receiver) = signals();
-        *lock(&self.current) = Some((beginning.token, sender.clone()));
-        let result = self.run_attempt(&found, beginning, sender, &receiver);
+        self.inbound.open(deployment.token, sender.clone());
+        let result = self.run_attempt(&found, &deployment, sender, &receiver);
         config.client.connect(None);
-        *lock(&self.current) = None;
+        self.inbound.close();
         result
     }
 
     fn run_attempt(
         &mut self,
         found: &Found,
-        beginning: Beginning,
+        deployment: &Deployment,
         sender: Sender<Signal>,
         receiver: &Receiver<Signal>,
     ) -> Result<(End, Option<Duration>)> {
         let config = &self.process.config;
-        let first_epoch = beginning.first_epoch;
-        let restore = beginning.restored.as_ref().map(|restored| restored.location());
-        let start = Start { token: beginning.token, first_epoch, restore, splits: beginning.splits.clone() };
-        // Before the others are told to start: if it fails, they have nothing to give up.
-        let checkpoints = self.checkpoints(found, first_epoch, &sender)?;
-        let peers: Vec<_> = self.peers.iter().flatten().cloned().collect();
-        peers.iter().for_each(|peer| peer.send(&Order::Start(start.clone())));
-        let peers_lost = || self.peers_lost() || config.stop.requests() > 1;
-        let running =
-            self.process.start(self.mesh.as_ref(), self.store.as_ref(), beginning, sender.clone(), &peers_lost);
-        let mut running = match running {
-            Ok(running) => running,
-            Err(error) => {
-                peers.iter().for_each(|peer| peer.send(&Order::Abort { reason: error.to_string() }));
-                return Err(error);
-            }
-        };
+        // Before anybody is told to start: if it fails, they have nothing to give up.
+        let checkpoints = self.checkpoints(found, deployment, &sender)?;
+        let members: Vec<_> = self.members.iter().flatten().cloned().collect();
+        // From here on a loss is told; one that came before was not.
+        if members.iter().any(|member| member.is_lost()) {
+            return Err(Error::new(ErrorKind::Cluster, "a process was lost before the attempt began"));
+        }
+        for (process, member) in (0..).zip(&members) {
+            member.send(Order::Start { deployment: deployment.clone(), process });
+        }
         config.stop.listen(&sender);
         config.client.connect(Some(sender));
-        let parallelism = config.parallelism();
+        let parallelism = deployment.parallelism();
         let workers: BTreeSet<u32> = (0..parallelism.count()).collect();
         let mut driver = Driver {
-            voice: Voice { control: Arc::clone(&running.control), peers },
+            voice: Voice(members),
             clock: Arc::clone(&config.clock),
             checkpoints,
             status: config.status(),
@@ -230,25 +227,41 @@ impl<'a> Leader<'a> {
             restoring: if found.restored.is_some() { workers.clone() } else { BTreeSet::new() },
             starting: workers.clone(),
             running: workers,
+            released: BTreeSet::new(),
             running_since: None,
             tidy: Some(Tidy {
                 superseded: found.superseded.clone(),
                 claimed: self.claimed.clone(),
-                before: first_epoch,
+                before: deployment.first_epoch,
             }),
             finishing: false,
             stopping: None,
             requests: Requests::default(),
         };
         let end = driver.run(receiver);
-        let running_since = driver.running_since;
+        let (running_since, released) = (driver.running_since, std::mem::take(&mut driver.released));
         self.next_id = driver.next_id().unwrap_or(self.next_id);
-        running.retain(&driver.running);
         // The storage thread first: what it publishes decides what the next attempt restores.
         drop(driver);
-        // The channel is this attempt's alone: what else comes through it is over with it.
-        running.end(receiver, &*config.clock, config.cancellation_timeout, drop);
+        self.wait_for_release(released, receiver);
         Ok((end, running_since))
+    }
+
+    /// Waits until no process that is there has anything of the attempt any more. The channel is this attempt's alone: what else
+    /// comes through it is over with it.
+    fn wait_for_release(&self, released: BTreeSet<u32>, receiver: &Receiver<Signal>) {
+        let there = (0..).zip(self.members.iter().flatten()).filter(|(_, member)| !member.is_lost());
+        let mut busy: BTreeSet<u32> = there.map(|(process, _)| process).filter(|at| !released.contains(at)).collect();
+        while !busy.is_empty() {
+            match receiver.recv() {
+                Ok(Signal::Released { process } | Signal::Lost { process, .. }) => {
+                    busy.remove(&process);
+                }
+                Ok(_) => {}
+                // `Inbound` has a sender for as long as the attempt is open.
+                Err(_) => return,
+            }
+        }
     }
 
     fn find(&mut self) -> Result<Found> {
@@ -275,8 +288,8 @@ impl<'a> Leader<'a> {
         Ok(found)
     }
 
-    /// Says what the attempt starts from, and gathers it.
-    fn begin(&self, found: &Found) -> Result<Beginning> {
+    /// Says what the attempt starts from, and gathers what its processes have to know.
+    fn deployment(&self, found: &Found) -> Result<Deployment> {
         match &found.restored {
             Some(restored) => {
                 self.check_operators(restored)?;
@@ -284,13 +297,20 @@ impl<'a> Leader<'a> {
             }
             None => tracing::info!("starting from the beginning"),
         }
+        let config = &self.process.config;
+        let parallelism = config.parallelism();
         let known =
             |uid: &OperatorUid| found.restored.as_ref().is_some_and(|restored| restored.operator(uid).is_some());
-        let splits = self.process.plan.discover(self.process.config.parallelism(), known)?;
-        let clock = &self.process.config.clock;
-        // Unique for this leader and later than any earlier one's, unless its clock was set back between two starts.
-        let token = (clock.unix_ms() as u64) << 16 | (self.attempts & 0xffff);
-        Ok(Beginning { token, first_epoch: found.next_id, restored: found.restored.clone(), splits })
+        Ok(Deployment {
+            // Unique for this leader and later than any earlier one's, unless its clock was set back between two starts.
+            token: (config.clock.unix_ms() as u64) << 16 | (self.attempts & 0xffff),
+            hosts: config.hosts.clone(),
+            workers: config.workers,
+            max_parallelism: self.process.max_parallelism(found.restored.as_deref(), parallelism)?,
+            first_epoch: found.next_id,
+            restore: found.restored.as_ref().map(|restored| restored.location()),
+            splits: self.process.plan.discover(parallelism, known)?,
+        })
     }
 
     /// State that no operator of the program claims is not dropped silently.
@@ -320,46 +340,47 @@ impl<'a> Leader<'a> {
         ))
     }
 
-    fn checkpoints(&self, found: &Found, first: CheckpointId, signals: &Sender<Signal>) -> Result<Option<Checkpoints>> {
+    fn checkpoints(
+        &self,
+        found: &Found,
+        deployment: &Deployment,
+        signals: &Sender<Signal>,
+    ) -> Result<Option<Checkpoints>> {
         let config = &self.process.config;
+        let first = deployment.first_epoch;
         let Some(store) = &self.store else { return Ok(None) };
         // The folder of the first id pins it: were the garbage gone first, a crash in between could lead to an id used before.
         store.locate(first)?;
         let clock = Arc::clone(&config.clock);
         let io = CheckpointIo::start(config.name.clone(), Arc::clone(store), clock, signals.clone())?;
         found.garbage.iter().for_each(|id| io.ask(Work::Discard(*id)));
-        let max_parallelism = self.process.max_parallelism(found.restored.as_deref());
         let operator = |uid: &OperatorUid| OperatorPlan {
             uid: uid.clone(),
             name: self.process.plan.name(uid).unwrap_or_default().to_string(),
-            parallelism: config.parallelism(),
-            max_parallelism,
+            parallelism: deployment.parallelism(),
+            max_parallelism: deployment.max_parallelism,
         };
         let plan = JobPlan::new(config.name.clone(), self.process.plan.stateful_uids().map(operator).collect())?;
         let coordinator = Coordinator::new(config.checkpoints.clone(), plan, first, found.completed.clone())?;
         Ok(Some(Checkpoints { coordinator, io, store: Arc::clone(store) }))
     }
 
-    fn peers_lost(&self) -> bool {
-        self.peers.iter().flatten().any(|peer| peer.is_lost())
-    }
-
     /// Waits until every other process is connected.
-    fn wait_for_peers(&mut self) -> Result<()> {
-        let Some(mesh) = &self.mesh else { return Ok(()) };
+    fn wait_for_followers(&mut self) -> Result<()> {
+        let Some(followers) = &self.followers else { return Ok(()) };
         let mut said = false;
         loop {
-            while let Ok((process, stream)) = mesh.controls.try_recv() {
-                let link = connect_peer(process, stream, Arc::clone(&self.current))?;
+            while let Ok((process, stream)) = followers.try_recv() {
+                let link = RemoteLink::connect(process, stream, self.inbound.clone())?;
                 tracing::info!(process, "process connected");
-                if let Some(old) = self.peers[process as usize - 1].replace(link) {
+                if let Some(old) = self.members[process as usize].replace(link) {
                     old.close();
                 }
             }
-            let missing = |(index, link): (usize, &Option<Arc<PeerLink>>)| {
-                link.as_ref().is_none_or(|link| link.is_lost()).then_some(index + 1)
+            let missing = |(index, link): (usize, &Option<Arc<dyn Link>>)| {
+                link.as_ref().is_none_or(|link| link.is_lost()).then_some(index)
             };
-            let missing: Vec<_> = self.peers.iter().enumerate().filter_map(missing).collect();
+            let missing: Vec<_> = self.members.iter().enumerate().filter_map(missing).collect();
             if missing.is_empty() {
                 return Ok(());
             }
@@ -373,39 +394,4 @@ impl<'a> Leader<'a> {
             std::thread::sleep(LOOK);
         }
     }
-}
-
-/// Starts reading what a process has to say.
-fn connect_peer(process: u32, stream: std::net::TcpStream, current: Current) -> Result<Arc<PeerLink>> {
-    let setup = |error| Error::internal("cannot read from a process").with_source(error);
-    let mut reading = stream.try_clone().map_err(setup)?;
-    let link = Arc::new(PeerLink::new(process, stream));
-    let on_loss = Arc::clone(&link);
-    std::thread::Builder::new()
-        .name(format!("highwater-peer-{process}"))
-        .spawn(move || {
-            loop {
-                let notice = wire::read::<Notice>(&mut reading);
-                let current = lock(&current);
-                let signal = match (&*current, notice) {
-                    (_, Err(error)) => {
-                        on_loss.lose();
-                        let error = error.context(format!("process {process} was lost"));
-                        // Between attempts the leader looks for itself.
-                        if let Some((_, sender)) = &*current {
-                            let _ = sender.send(Signal::Lost(error));
-                        }
-                        return;
-                    }
-                    (Some((token, _)), Ok(Notice::Task { token: of, event })) if *token == of => Signal::Task(event),
-                    (Some(_), Ok(Notice::Stop)) => Signal::Stop,
-                    (_, Ok(_)) => continue,
-                };
-                if let Some((_, sender)) = &*current {
-                    let _ = sender.send(signal);
-                }
-            }
-        })
-        .map_err(setup)?;
-    Ok(link)
 }

@@ -1,10 +1,11 @@
 //! The sockets between the processes of a job.
 //!
 //! Every process listens on its own address and accepts two kinds of connections: control connections (to process 0, from all
-//! others) and the data connections of an attempt (from every process with a higher index). Each opens with a hello that names job,
+//! others) and the data connections of an attempt (from every process with a higher index in it). Each opens with a hello that names job,
 //! process and attempt, so what belongs to an attempt that is over is turned away. We make the sockets of timely's data plane
 //! ourselves and keep a handle to each, to shut it down when the attempt ends.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use highwater_core::{Clock, Error, ErrorKind, Result};
 
 use crate::control::lock;
-use crate::wire::{self, Hello, Purpose};
+use crate::wire::{self, Deployment, Hello, Purpose};
 
 /// How long to wait before trying again to reach a process that does not answer.
 const RETRY: Duration = Duration::from_millis(200);
@@ -23,17 +24,16 @@ const REMIND: Duration = Duration::from_secs(5);
 /// How long a connection may take to say hello, or to be made.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A process's place among the processes of its job.
+/// Connections of this process with the others of its job.
 pub(crate) struct Mesh {
-    pub process: u32,
-    pub hosts: Vec<String>,
-    pub workers: u32,
+    workers: u32,
     job: u64,
     clock: Arc<dyn Clock>,
     data: Arc<Arrivals>,
-    /// Control connections as they come in.
-    pub controls: Receiver<(u32, TcpStream)>,
 }
+
+/// Processes that follow this one, as their control connections come in.
+pub(crate) type Followers = Receiver<(u32, TcpStream)>;
 
 /// Data connections that have come in and were not yet asked for.
 #[derive(Default)]
@@ -61,8 +61,13 @@ impl Mesh {
     ///
     /// # Errors
     /// If the address cannot be listened on.
-    pub fn listen(process: u32, hosts: Vec<String>, workers: u32, job: u64, clock: Arc<dyn Clock>) -> Result<Self> {
-        let address = &hosts[process as usize];
+    pub fn listen(
+        address: &str,
+        process: u32,
+        job: u64,
+        workers: u32,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Followers)> {
         let listener = TcpListener::bind(address).map_err(|error| {
             let way_out = match error.kind() {
                 std::io::ErrorKind::AddrInUse => {
@@ -80,15 +85,20 @@ impl Mesh {
             .name("highwater-accept".into())
             .spawn(move || accept(&listener, job, workers, &arrivals, &sender))
             .map_err(|error| Error::internal("cannot start the accepting thread").with_source(error))?;
-        Ok(Mesh { process, hosts, workers, job, clock, data, controls })
+        Ok((Mesh { workers, job, clock, data }, controls))
     }
 
-    /// Connects to another process, trying until it answers or `give_up` says so.
-    pub fn connect(&self, to: u32, purpose: Purpose, give_up: &dyn Fn() -> bool) -> Result<TcpStream> {
-        let address = &self.hosts[to as usize];
+    /// Connects process `process` to another, trying until it answers or `give_up` says so.
+    pub fn connect(
+        &self,
+        process: u32,
+        address: &str,
+        purpose: Purpose,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<TcpStream> {
         let began = self.clock.monotonic();
         let mut reminded = Duration::ZERO;
-        let hello = Hello { purpose, job: self.job, process: self.process, workers: self.workers };
+        let hello = Hello { purpose, job: self.job, process, workers: self.workers };
         loop {
             let error = match open(address, &hello) {
                 Ok(stream) => return Ok(stream),
@@ -101,27 +111,29 @@ impl Mesh {
             let waited = self.clock.monotonic().saturating_sub(began);
             if waited >= reminded + REMIND {
                 reminded = waited;
-                tracing::info!(process = to, address, "waiting for the process to answer: {error}");
+                tracing::info!(address, "waiting for the process to answer: {error}");
             }
             std::thread::sleep(RETRY);
         }
     }
 
-    /// Makes the data connections of an attempt: to every process with a lower index, from every one with a higher.
+    /// Makes the data connections of process `index` of an attempt: to every process with a lower index, from every one with a higher.
     ///
     /// # Errors
     /// If `give_up` says so before all are there.
     pub fn data_sockets(
         &self,
-        token: u64,
+        deployment: &Deployment,
+        index: u32,
         give_up: &dyn Fn() -> bool,
     ) -> Result<(Vec<Option<TcpStream>>, DataSockets)> {
         let mut streams = Vec::new();
-        for process in 0..self.hosts.len() as u32 {
-            streams.push(match process.cmp(&self.process) {
-                std::cmp::Ordering::Less => Some(self.connect(process, Purpose::Data { token }, give_up)?),
-                std::cmp::Ordering::Equal => None,
-                std::cmp::Ordering::Greater => Some(self.arrival(token, process, give_up)?),
+        let token = deployment.token;
+        for (process, address) in (0..).zip(&deployment.hosts) {
+            streams.push(match process.cmp(&index) {
+                Ordering::Less => Some(self.connect(index, address, Purpose::Data { token }, give_up)?),
+                Ordering::Equal => None,
+                Ordering::Greater => Some(self.arrival(token, process, give_up)?),
             });
         }
         let handles: std::io::Result<Vec<_>> = streams.iter().flatten().map(TcpStream::try_clone).collect();

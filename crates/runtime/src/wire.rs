@@ -4,16 +4,13 @@
 //! The leader sends [`Order`]s, the others [`Notice`]s.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use highwater_core::frame::{self, HEADER_LEN, Kind};
-use highwater_core::{CheckpointId, Error, ErrorKind, Result};
+use highwater_core::{CheckpointId, Error, ErrorKind, MaxParallelism, Parallelism, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Control, TaskEvent, Trigger, lock};
+use crate::control::{Control, TaskEvent, Trigger};
 use crate::graph::Splits;
 use crate::job::JobEnd;
 use crate::restore::SnapshotLocation;
@@ -42,16 +39,21 @@ pub(crate) enum Purpose {
     Control,
     /// The batches of one attempt.
     Data {
-        /// See [`Start::token`].
+        /// See [`Deployment::token`].
         token: u64,
     },
 }
 
 /// What the leader says.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Begin an attempt.
-    Start(Start),
+    Start {
+        /// What all processes of it have in common.
+        deployment: Deployment,
+        /// Which of them this one is.
+        process: u32,
+    },
     /// See [`Control::restored`].
     Restored,
     /// See [`Control::trigger`].
@@ -67,25 +69,52 @@ pub(crate) enum Order {
     /// See [`Control::abort`].
     Abort { reason: String },
     /// The job is over.
-    End { result: std::result::Result<JobEnd, Error> },
+    End {
+        /// How, or the kind of its error and what it says.
+        result: std::result::Result<JobEnd, (ErrorKind, String)>,
+    },
 }
 
-/// How to begin an attempt.
+/// An attempt, as all of its processes have to know it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Start {
+pub(crate) struct Deployment {
     /// Names the attempt, also across restarts of the leader.
     pub token: u64,
+    /// Where each process takes data connections, by its index; empty for one that is alone.
+    pub hosts: Vec<String>,
+    /// Worker threads in each process.
+    pub workers: u32,
+    pub max_parallelism: MaxParallelism,
     pub first_epoch: CheckpointId,
     /// The checkpoint to restore.
     pub restore: Option<SnapshotLocation>,
     pub splits: Splits,
 }
 
-/// What the other processes say.
+impl Deployment {
+    /// How many processes take part.
+    pub fn processes(&self) -> u32 {
+        (self.hosts.len() as u32).max(1)
+    }
+
+    /// How many subtasks each operator has.
+    pub fn parallelism(&self) -> Parallelism {
+        Parallelism::new(self.workers * self.processes()).expect("at least one worker in at least one process")
+    }
+
+    /// The workers of a process, by their index in the job.
+    pub fn workers_of(&self, process: u32) -> std::ops::Range<u32> {
+        process * self.workers..(process + 1) * self.workers
+    }
+}
+
+/// What the processes that have workers say.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Notice {
     /// Something about the attempt `token`.
     Task { token: u64, event: TaskEvent },
+    /// This process has nothing more of the attempt `token`.
+    Released { token: u64 },
     /// Someone asks this process to stop the job.
     Stop,
 }
@@ -101,7 +130,7 @@ impl Order {
             Order::GiveUp { id } => control.give_up(*id),
             Order::Finish { ended } => control.finish(*ended),
             Order::Abort { .. } => control.abort(),
-            Order::Start(_) | Order::End { .. } => {}
+            Order::Start { .. } | Order::End { .. } => {}
         }
     }
 }
@@ -135,42 +164,6 @@ fn lost(what: &str, error: std::io::Error) -> Error {
         return Error::new(ErrorKind::Cluster, "the other process closed the connection");
     }
     Error::new(ErrorKind::Cluster, format!("{what} on the connection to another process")).with_source(error)
-}
-
-/// The leader's way to another process.
-#[derive(Debug)]
-pub(crate) struct PeerLink {
-    pub process: u32,
-    stream: Mutex<TcpStream>,
-    lost: AtomicBool,
-}
-
-impl PeerLink {
-    pub fn new(process: u32, stream: TcpStream) -> Self {
-        PeerLink { process, stream: Mutex::new(stream), lost: AtomicBool::new(false) }
-    }
-
-    /// Notes that nothing can be read from the process any more.
-    pub fn lose(&self) {
-        self.lost.store(true, Ordering::Release);
-    }
-
-    /// Whether the connection was lost.
-    pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
-
-    /// Sends an order. If the connection is lost, the thread that reads from it will say so.
-    pub fn send(&self, order: &Order) {
-        if let Err(error) = write(&mut *lock(&self.stream), order) {
-            tracing::debug!(process = self.process, %error, "order not delivered");
-        }
-    }
-
-    /// Ends the connection.
-    pub fn close(&self) {
-        let _ = lock(&self.stream).shutdown(Shutdown::Both);
-    }
 }
 
 #[cfg(test)]

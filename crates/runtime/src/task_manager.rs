@@ -1,0 +1,302 @@
+//! A process that has workers, and follows the orders of the job's leader.
+//!
+//! It starts an attempt when it is told to, passes on what its tasks say, ends the attempt when it is told to or when the leader is
+//! lost, says so, and waits for the next. The leader is in the same process, or at the other end of a connection, which is made
+//! again for as long as it takes.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use highwater_core::{Error, ErrorKind, Result};
+use highwater_snapshot::Snapshot;
+use highwater_storage::{CheckpointStorage, JobStore, open_uri};
+
+use crate::control::{Signal, TaskEvent};
+use crate::deployed::Deployed;
+use crate::job::{JobEnd, Process, stopped_at_once};
+use crate::link::Inbound;
+use crate::mesh::Mesh;
+use crate::restore::{Restored, SnapshotLocation};
+use crate::wire::{self, Deployment, Notice, Order, Purpose};
+
+/// What comes in: from the leader and from this process's own tasks. Nothing of it is lost between two attempts: the order to start
+/// the next one may come while this one is still ending.
+pub(crate) struct Inbox {
+    sender: Sender<Signal>,
+    receiver: Receiver<Signal>,
+    /// What came while only some of it was wanted, oldest first.
+    kept: RefCell<VecDeque<Signal>>,
+}
+
+impl Inbox {
+    pub fn new(sender: Sender<Signal>, receiver: Receiver<Signal>) -> Self {
+        Inbox { sender, receiver, kept: RefCell::default() }
+    }
+
+    fn next(&self) -> Signal {
+        let kept = self.kept.borrow_mut().pop_front();
+        // The inbox has a sender of its own, so the channel is never closed.
+        kept.unwrap_or_else(|| self.receiver.recv().expect("a sender is there"))
+    }
+
+    /// Whether an abort or a loss of the leader is among what has come.
+    fn is_over(&self) -> bool {
+        let mut kept = self.kept.borrow_mut();
+        kept.extend(self.receiver.try_iter());
+        kept.iter().any(|signal| matches!(signal, Signal::Order(Order::Abort { .. }) | Signal::Lost { .. }))
+    }
+
+    fn keep(&self, signal: Signal) {
+        self.kept.borrow_mut().push_back(signal);
+    }
+}
+
+/// Why a process stopped to follow its leader without the job having ended well.
+enum Left {
+    LeaderLost(Error),
+    JobFailed(Error),
+}
+
+/// What a process does about user code that blocks a worker for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// It goes on without the thread.
+    LeaveBehind,
+    /// It ends: whoever started it starts it again.
+    End,
+}
+
+/// This process's part in a job.
+pub(crate) struct TaskManager<'a> {
+    process: &'a Process,
+    mesh: Option<&'a Mesh>,
+    store: Option<Arc<JobStore>>,
+    inbox: Inbox,
+    blocked: Blocked,
+}
+
+/// Follows the leader in another process until that says that the job is over.
+pub(crate) fn follow(process: &Process) -> Result<JobEnd> {
+    let config = &process.config;
+    let (mesh, _) = process.mesh()?.ok_or_else(|| Error::internal("a single process leads"))?;
+    let store = process.store()?;
+    loop {
+        let give_up = || config.stop.requests() > 0;
+        let mut stream = mesh.connect(config.process, &config.hosts[0], Purpose::Control, &give_up)?;
+        tracing::info!("connected to process 0");
+        let (sender, receiver) = channel();
+        let reading = stream.try_clone();
+        let reading = reading.map_err(|error| Error::internal("cannot read from process 0").with_source(error))?;
+        read_orders(reading, sender.clone())?;
+        config.stop.listen(&sender);
+        let inbox = Inbox::new(sender, receiver);
+        let task_manager = TaskManager::new(process, Some(&mesh), store.clone(), inbox, Blocked::End);
+        match task_manager.serve(|notice| wire::write(&mut stream, &notice)) {
+            Ok(end) => return Ok(end),
+            Err(Left::JobFailed(error)) => return Err(error),
+            Err(Left::LeaderLost(error)) if config.stop.requests() > 0 => return Err(error),
+            Err(Left::LeaderLost(error)) => tracing::warn!(%error, "process 0 was lost; connecting again"),
+        }
+    }
+}
+
+impl<'a> TaskManager<'a> {
+    /// What comes into `inbox` is for this process, which others reach through `mesh`.
+    pub fn new(
+        process: &'a Process,
+        mesh: Option<&'a Mesh>,
+        store: Option<Arc<JobStore>>,
+        inbox: Inbox,
+        blocked: Blocked,
+    ) -> Self {
+        TaskManager { process, mesh, store, inbox, blocked }
+    }
+
+    /// Carries out the orders of the leader in this process, until it says that the job is over or is gone.
+    pub fn serve_here(&self, inbound: &Inbound) {
+        let tell = |notice| {
+            inbound.take(self.process.config.process, notice);
+            Ok(())
+        };
+        if let Err(Left::JobFailed(error) | Left::LeaderLost(error)) = self.serve(tell) {
+            tracing::debug!(%error, "the workers' thread ends with the job");
+        }
+    }
+
+    /// Carries out orders until the job ends or the leader is lost.
+    fn serve(&self, mut tell: impl FnMut(Notice) -> Result<()>) -> std::result::Result<JobEnd, Left> {
+        loop {
+            match self.inbox.next() {
+                Signal::Order(Order::Start { deployment, process }) => self.attempt(&deployment, process, &mut tell)?,
+                Signal::Order(Order::End { result }) => return result.map_err(job_failed),
+                Signal::Stop => self.pass_on_stop(&mut tell)?,
+                Signal::Lost { error, .. } => return Err(Left::LeaderLost(error)),
+                // Late words of an attempt that is over.
+                Signal::Order(_) | Signal::Task(_) => {}
+                // What only a leader hears.
+                Signal::Storage(_)
+                | Signal::Request { .. }
+                | Signal::SavepointLocated { .. }
+                | Signal::Released { .. } => {}
+            }
+        }
+    }
+
+    /// A stop of this process is a stop of the job; the second one ends this process at once.
+    fn pass_on_stop(&self, tell: &mut dyn FnMut(Notice) -> Result<()>) -> std::result::Result<(), Left> {
+        if self.process.config.stop.requests() > 1 {
+            return Err(Left::JobFailed(stopped_at_once()));
+        }
+        tell(Notice::Stop).map_err(Left::LeaderLost)
+    }
+
+    fn attempt(
+        &self,
+        deployment: &Deployment,
+        process: u32,
+        tell: &mut dyn FnMut(Notice) -> Result<()>,
+    ) -> std::result::Result<(), Left> {
+        let token = deployment.token;
+        match self.start(deployment, process) {
+            Ok(mut deployed) => {
+                let result = self.run(token, &mut deployed, tell);
+                self.end(deployed)?;
+                result?;
+            }
+            Err(error) => {
+                let event = TaskEvent::Failed { worker: deployment.workers_of(process).start, error };
+                tell(Notice::Task { token, event }).map_err(Left::LeaderLost)?;
+            }
+        }
+        tell(Notice::Released { token }).map_err(Left::LeaderLost)
+    }
+
+    fn start(&self, deployment: &Deployment, process: u32) -> Result<Deployed> {
+        let restored = deployment.restore.as_ref().map(|location| self.open_restored(location)).transpose()?;
+        let (share, shared) = ((deployment, process), (self.mesh, self.store.as_ref()));
+        Deployed::start(self.process, share, restored, shared, self.inbox.sender.clone(), &|| self.inbox.is_over())
+    }
+
+    /// The leader has verified it; this process must be able to read it too.
+    fn open_restored(&self, location: &SnapshotLocation) -> Result<Arc<Restored>> {
+        let SnapshotLocation { storage: uri, folder, is_own } = location;
+        let own = self.process.config.storage.as_ref().filter(|storage| storage.reopen_uri() == *uri);
+        let storage: Arc<dyn CheckpointStorage> = match own {
+            Some(storage) => Arc::clone(storage),
+            None => open_uri(uri)?,
+        };
+        let snapshot = Snapshot::open(&storage, folder).map_err(|error| {
+            error.context("the checkpoint that the job restores must be in a directory that all its processes share")
+        })?;
+        Ok(Arc::new(Restored::new(snapshot, *is_own)))
+    }
+
+    /// Passes words on, both ways, until the attempt ends.
+    fn run(
+        &self,
+        token: u64,
+        deployed: &mut Deployed,
+        tell: &mut dyn FnMut(Notice) -> Result<()>,
+    ) -> std::result::Result<(), Left> {
+        let control = Arc::clone(&deployed.control);
+        loop {
+            match self.inbox.next() {
+                Signal::Order(order) => {
+                    order.apply(&control);
+                    match order {
+                        Order::Abort { reason } => {
+                            tracing::debug!(reason, "the attempt is over");
+                            return Ok(());
+                        }
+                        Order::End { result } => {
+                            control.abort();
+                            return result.map(|_| ()).map_err(job_failed);
+                        }
+                        _ => {}
+                    }
+                }
+                Signal::Task(event) => {
+                    let done = match &event {
+                        TaskEvent::WorkerDone { worker } => deployed.done(*worker),
+                        _ => false,
+                    };
+                    tell(Notice::Task { token, event }).map_err(Left::LeaderLost).inspect_err(|_| control.abort())?;
+                    if done {
+                        return Ok(());
+                    }
+                }
+                Signal::Stop => self.pass_on_stop(tell).inspect_err(|_| control.abort())?,
+                Signal::Lost { error, .. } => {
+                    control.abort();
+                    return Err(Left::LeaderLost(error));
+                }
+                // What only a leader hears.
+                Signal::Storage(_)
+                | Signal::Request { .. }
+                | Signal::SavepointLocated { .. }
+                | Signal::Released { .. } => {}
+            }
+        }
+    }
+
+    /// Ends the attempt here: at once if it was aborted, else when all data has been delivered. What comes in meanwhile and is not
+    /// of it is kept for later.
+    fn end(&self, mut deployed: Deployed) -> std::result::Result<(), Left> {
+        if deployed.control.is_aborted() {
+            deployed.shut_down();
+        }
+        let config = &self.process.config;
+        let patience = config.cancellation_timeout;
+        let deadline = config.clock.monotonic() + patience;
+        while !deployed.running().is_empty() {
+            match self.inbox.receiver.recv_timeout(deadline.saturating_sub(config.clock.monotonic())) {
+                Ok(Signal::Task(TaskEvent::WorkerDone { worker })) => {
+                    deployed.done(worker);
+                }
+                Ok(Signal::Task(_)) => {}
+                Ok(other) => self.inbox.keep(other),
+                Err(_) => {
+                    tracing::error!(
+                        workers = ?deployed.running(),
+                        "workers did not end within {patience:?}: user code blocks in them; they are left behind"
+                    );
+                    deployed.abandon();
+                    return match self.blocked {
+                        Blocked::LeaveBehind => Ok(()),
+                        Blocked::End => Err(Left::JobFailed(Error::new(
+                            ErrorKind::UserFunction,
+                            "user code blocks a worker, so this process cannot go on: start it again",
+                        ))),
+                    };
+                }
+            }
+        }
+        deployed.join();
+        Ok(())
+    }
+}
+
+fn job_failed((kind, why): (ErrorKind, String)) -> Left {
+    Left::JobFailed(Error::new(kind, why))
+}
+
+/// Reads orders on a thread of their own, until the connection ends.
+fn read_orders(mut stream: TcpStream, sender: Sender<Signal>) -> Result<()> {
+    let read = move || {
+        loop {
+            let signal = match wire::read::<Order>(&mut stream) {
+                Ok(order) => Signal::Order(order),
+                Err(error) => Signal::Lost { process: 0, error },
+            };
+            let over = matches!(signal, Signal::Lost { .. });
+            if sender.send(signal).is_err() || over {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("highwater-orders".into()).spawn(read);
+    thread.map(|_| ()).map_err(|error| Error::internal("cannot start a thread").with_source(error))
+}
