@@ -19,10 +19,13 @@ impl fmt::Display for TaskManagerId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptToken(pub u64);
 
+/// Bits of a token that count the attempts of one leader. The others hold that leader's token, which may be a time in ms.
+const ATTEMPTS: u32 = 20;
+
 impl AttemptToken {
-    /// The first attempt that the leader with this fencing token deploys. Each leader has room for four billion of them.
+    /// The first attempt that the leader with this fencing token deploys. Each leader has room for a million of them.
     pub fn first_of(leader: u64) -> Self {
-        AttemptToken(leader.saturating_mul(1 << 32))
+        AttemptToken(leader.saturating_mul(1 << ATTEMPTS))
     }
 
     /// The attempt after this one.
@@ -34,6 +37,6 @@ impl AttemptToken {
 
 impl fmt::Display for AttemptToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.0 >> 32, self.0 & 0xffff_ffff)
+        write!(f, "{}.{}", self.0 >> ATTEMPTS, self.0 & ((1 << ATTEMPTS) - 1))
     }
 }

@@ -14,8 +14,10 @@ use std::time::Duration;
 use highwater_checkpoint::SavepointLocation;
 use highwater_checkpoint::metadata::{FileDigest, TaskSnapshot};
 use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
+use highwater_jobmaster::{AttemptToken, TaskManagerId};
 use timely::scheduling::SyncActivator;
 
+use crate::link::{Link, LinkId};
 use crate::restore::StateTimes;
 
 /// What tasks and workers tell the driver.
@@ -99,25 +101,44 @@ pub enum TaskEvent {
     },
 }
 
-/// Everything that the leader waits for during an attempt, or a process with workers.
+/// What comes in to a process with workers.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// From one of its own tasks or workers.
+    Task(TaskEvent),
+    /// From the JobManager.
+    Order(crate::wire::Order),
+    /// Someone asks this process to stop the job.
+    Stop,
+    /// The connection to the JobManager was lost.
+    Lost(Error),
+}
+
+/// Everything that the JobManager waits for.
 #[derive(Debug)]
 pub(crate) enum Signal {
-    /// From a task or worker of any process.
-    Task(TaskEvent),
+    /// A process with workers has connected, and fits to the job.
+    Registered {
+        id: TaskManagerId,
+        /// Where other processes reach it.
+        address: String,
+        slots: u32,
+        link: Arc<dyn Link>,
+    },
+    /// The connection `link` to a process was lost.
+    Lost { id: TaskManagerId, link: LinkId, error: Error },
+    /// From a task or worker of an attempt.
+    Task { id: TaskManagerId, token: AttemptToken, event: TaskEvent },
+    /// A process has nothing more of an attempt.
+    Released { id: TaskManagerId, token: AttemptToken },
     /// From the checkpoint storage.
     Storage(highwater_checkpoint::Event),
-    /// From the process that leads the job.
-    Order(crate::wire::Order),
     /// Someone asks to stop.
     Stop,
     /// Someone asks for something and waits for answers.
     Request { request: crate::client::JobRequest, reply: Sender<crate::client::Answer> },
     /// The folder of a savepoint has been created.
     SavepointLocated { id: CheckpointId, location: SavepointLocation },
-    /// A process has nothing more of the attempt.
-    Released { process: u32 },
-    /// The connection to a process was lost.
-    Lost { process: u32, error: Error },
 }
 
 /// A checkpoint is triggered.
@@ -163,7 +184,7 @@ pub struct Control {
     restored: Mutex<bool>,
     restored_changed: Condvar,
     wakers: Mutex<Vec<SyncActivator>>,
-    signals: Sender<Signal>,
+    inbox: Sender<Incoming>,
     clock: Arc<dyn Clock>,
     /// Where a user function was when it panicked, said by whoever unwound.
     panic_note: Mutex<Option<String>>,
@@ -171,7 +192,7 @@ pub struct Control {
 
 impl Control {
     /// For an attempt whose first epoch is `first_epoch`.
-    pub(crate) fn new(first_epoch: CheckpointId, signals: Sender<Signal>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(first_epoch: CheckpointId, inbox: Sender<Incoming>, clock: Arc<dyn Clock>) -> Self {
         Control {
             first_epoch,
             epoch: AtomicU64::new(first_epoch.0),
@@ -186,7 +207,7 @@ impl Control {
             restored: Mutex::default(),
             restored_changed: Condvar::new(),
             wakers: Mutex::default(),
-            signals,
+            inbox,
             clock,
             panic_note: Mutex::default(),
         }
@@ -332,8 +353,8 @@ impl Control {
 
     /// Tells the driver.
     pub fn tell(&self, event: TaskEvent) {
-        // The driver outlives the attempt; if it is gone the process is ending.
-        let _ = self.signals.send(Signal::Task(event));
+        // The inbox outlives the attempt; if it is gone the process is ending.
+        let _ = self.inbox.send(Incoming::Task(event));
     }
 
     /// Ends the attempt because of `error` in `worker`.

@@ -11,13 +11,13 @@ use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::{AllocatorBuilder, Config as CommunicationConfig, Hooks};
 
-use crate::control::{Control, Signal};
+use crate::control::{Control, Incoming};
 use crate::graph::Attempt;
 use crate::job::Process;
 use crate::memory::{MemoryWatch, StateSizes};
 use crate::mesh::{DataSockets, Mesh};
 use crate::restore::Restored;
-use crate::wire::Deployment;
+use crate::wire::Start;
 use crate::worker::{self, Workers};
 
 /// The workers of an attempt in this process.
@@ -38,31 +38,31 @@ impl Deployed {
     /// If threads cannot be started; if another process does not connect before `give_up` says so.
     pub fn start(
         process: &Process,
-        (deployment, index): (&Deployment, u32),
+        (start, index): (&Start, u32),
         restored: Option<Arc<Restored>>,
         (mesh, store): (Option<&Mesh>, Option<&Arc<JobStore>>),
-        signals: Sender<Signal>,
+        inbox: Sender<Incoming>,
         give_up: &dyn Fn() -> bool,
     ) -> Result<Self> {
         let config = &process.config;
-        let control = Arc::new(Control::new(deployment.first_epoch, signals, Arc::clone(&config.clock)));
+        let control = Arc::new(Control::new(start.first_epoch, inbox, Arc::clone(&config.clock)));
         let attempt = Arc::new(Attempt {
             control: Arc::clone(&control),
-            parallelism: deployment.parallelism(),
-            max_parallelism: deployment.max_parallelism,
+            parallelism: start.parallelism(),
+            max_parallelism: start.max_parallelism,
             mode: config.checkpoints.mode,
             checkpointing: process.checkpointing(),
             restored,
             spilling: config.spilling.clone(),
-            splits: deployment.splits.clone(),
+            splits: start.splits.clone(),
             read: config.status().records_read.clone(),
             sizes: StateSizes::default(),
         });
-        let running = deployment.workers_of(index);
+        let running = start.workers_of(index);
         // Before there is any state: to restore it may be too much already.
         let watch = |budget| MemoryWatch::start(budget, attempt.sizes.clone(), Arc::clone(&control), running.start);
         let memory = config.memory_budget.map(watch).transpose()?;
-        let (sockets, communication) = communication(deployment, index, mesh, give_up)?;
+        let (sockets, communication) = communication(start, index, mesh, give_up)?;
         let workers = worker::start(&process.plan, &attempt, store, communication)?;
         Ok(Deployed { control, workers, running: running.collect(), sockets, _memory: memory })
     }
@@ -97,18 +97,18 @@ impl Deployed {
 type Communication = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
 
 fn communication(
-    deployment: &Deployment,
+    start: &Start,
     index: u32,
     mesh: Option<&Mesh>,
     give_up: &dyn Fn() -> bool,
 ) -> Result<(DataSockets, Communication)> {
-    let workers = deployment.workers as usize;
+    let workers = start.workers as usize;
     let failed = |error: String| Error::internal(format!("cannot set up the workers: {error}"));
-    let Some(mesh) = mesh.filter(|_| deployment.processes() > 1) else {
+    let Some(mesh) = mesh.filter(|_| start.processes() > 1) else {
         let config = if workers == 1 { CommunicationConfig::Thread } else { CommunicationConfig::Process(workers) };
         return Ok((DataSockets::default(), config.try_build().map_err(failed)?));
     };
-    let (streams, sockets) = mesh.data_sockets(deployment, index, give_up)?;
+    let (streams, sockets) = mesh.data_sockets(start, index, give_up)?;
     let hooks = Hooks::default();
     let local = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
     let (builders, guard) = initialize_networking_from_sockets(local, streams, index as usize, workers, hooks)

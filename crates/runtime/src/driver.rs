@@ -1,13 +1,12 @@
 //! The driver of one attempt: carries out what the coordinator decides, and ends the attempt one way or the other.
 //!
-//! It runs in the process that leads the job. Everything it waits for comes through one channel of [`Signal`]s; everything it says
-//! goes through [`Voice`], to the processes that have workers.
+//! It belongs to the JobManager, which passes it the [`Signal`]s that are about the attempt. What it says goes through [`Voice`], to the
+//! processes of the attempt.
 
 mod requests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use highwater_checkpoint::{
@@ -36,6 +35,8 @@ pub(crate) enum End {
     Damaged(Error),
     /// It failed.
     Failed(Error),
+    /// The JobMaster has ended it, for this reason.
+    Aborted(String),
 }
 
 /// Says the same to all processes of the attempt.
@@ -91,8 +92,6 @@ pub(crate) struct Driver<'a> {
     pub starting: BTreeSet<u32>,
     /// Workers of the whole job that have not yet finished.
     pub running: BTreeSet<u32>,
-    /// Processes that have nothing more of the attempt.
-    pub released: BTreeSet<u32>,
     /// Since when all tasks run; or when one failed that had been running before the others were.
     pub running_since: Option<Duration>,
     /// What to tidy up when a checkpoint of this attempt has completed.
@@ -106,36 +105,18 @@ pub(crate) struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Runs the attempt to its end. Afterwards every task is finished or has been told to drop what it has.
-    pub fn run(&mut self, signals: &Receiver<Signal>) -> End {
-        let end = loop {
-            match self.next(signals).map(|signal| self.handle(signal)) {
-                None | Some(Ok(None)) => {}
-                Some(Ok(Some(end))) => break end,
-                Some(Err(error)) => break End::Failed(error),
-            }
-        };
-        self.wind_up(&end);
-        self.answer_the_rest(&end);
-        end
+    /// When a [tick](Event::Tick) is wanted, if nothing comes before.
+    pub fn next_wake(&self) -> Option<Duration> {
+        self.checkpoints.as_ref()?.coordinator.next_wake()
     }
 
-    /// The next signal, or none if time has passed.
-    fn next(&mut self, signals: &Receiver<Signal>) -> Option<Signal> {
-        let now = self.clock.monotonic();
-        let wake = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.coordinator.next_wake());
-        let wait = wake.map_or(Duration::from_secs(1), |at| at.saturating_sub(now));
-        match signals.recv_timeout(wait) {
-            Ok(signal) => Some(signal),
-            Err(RecvTimeoutError::Timeout) => Some(Signal::Storage(Event::Tick)),
-            // The leader holds a sender.
-            Err(RecvTimeoutError::Disconnected) => None,
-        }
-    }
-
-    fn handle(&mut self, signal: Signal) -> Result<Option<End>> {
+    /// Takes a signal that is about the attempt; how the attempt has ended, if it has.
+    ///
+    /// # Errors
+    /// If it has failed.
+    pub fn handle(&mut self, signal: Signal) -> Result<Option<End>> {
         match signal {
-            Signal::Task(event) => self.handle_task(event),
+            Signal::Task { event, .. } => self.handle_task(event),
             Signal::Storage(event) => self.coordinate(event).map(|()| None),
             Signal::Stop => self.stop().map(|()| None),
             Signal::Request { request, reply } => self.take_request(request, reply).map(|()| None),
@@ -143,14 +124,15 @@ impl Driver<'_> {
                 self.requests.located(id, location);
                 Ok(None)
             }
-            Signal::Released { process } => {
-                self.released.insert(process);
-                Ok(None)
-            }
-            // Orders are for those who have workers.
-            Signal::Order(_) => Ok(None),
-            Signal::Lost { error, .. } => Err(error),
+            // Those are about processes.
+            Signal::Registered { .. } | Signal::Lost { .. } | Signal::Released { .. } => Ok(None),
         }
+    }
+
+    /// The attempt is over: pending checkpoints are discarded, and whoever still waits is answered.
+    pub fn end(&mut self, end: &End) {
+        self.wind_up();
+        self.answer_the_rest(end);
     }
 
     fn handle_task(&mut self, event: TaskEvent) -> Result<Option<End>> {
@@ -328,11 +310,8 @@ impl Driver<'_> {
         self.ask(Work::SweepShared { before });
     }
 
-    /// Leaves nothing half done: tasks drop what they have, pending checkpoints are discarded, a publish under way is seen through.
-    fn wind_up(&mut self, end: &End) {
-        if let End::Failed(error) | End::Damaged(error) = end {
-            self.voice.say(Order::Abort { reason: error.to_string() });
-        }
+    /// Leaves nothing half done: pending checkpoints are discarded, a publish under way is seen through.
+    fn wind_up(&mut self) {
         let now = self.clock.monotonic();
         let Some(checkpoints) = &mut self.checkpoints else { return };
         for command in checkpoints.coordinator.step(Event::Shutdown, now) {

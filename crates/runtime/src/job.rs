@@ -3,21 +3,23 @@
 //! Process 0 leads: it finds the checkpoint to start from, drives each attempt and decides about restarts. Every process has workers
 //! and follows its orders; that of process 0 hears them from the next thread.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater_checkpoint::{CheckpointConfig, RestartStrategy};
 use highwater_core::{Clock, Error, ErrorKind, JobName, MaxParallelism, Parallelism, Result};
+use highwater_jobmaster::{JobFacts, JobMaster, TaskManagerId};
 use highwater_state::spill::RowStoreFactory;
 use highwater_storage::{CheckpointStorage, JobStore};
 
 use crate::client::JobClient;
 use crate::control::{Signal, lock};
 use crate::graph::{Graph, Plan};
-use crate::leader::Leader;
-use crate::link::{Inbound, LocalLink};
+use crate::job_manager::JobManager;
+use crate::link::{LocalLink, register_followers};
 use crate::mesh::{Followers, Mesh};
 use crate::recovery::{ClaimMode, StartFrom};
 use crate::restore::Restored;
@@ -134,10 +136,19 @@ impl JobConfig {
 #[derive(Clone, Debug, Default)]
 pub struct StopHandle(Arc<StopInner>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct StopInner {
     requests: AtomicU32,
-    listener: Mutex<Option<Sender<Signal>>>,
+    listener: Mutex<Option<Listener>>,
+}
+
+/// Called for each request.
+type Listener = Box<dyn Fn() + Send>;
+
+impl fmt::Debug for StopInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopInner").field("requests", &self.requests).finish_non_exhaustive()
+    }
 }
 
 impl StopHandle {
@@ -147,8 +158,7 @@ impl StopHandle {
         let listener = lock(&self.0.listener);
         self.0.requests.fetch_add(1, Ordering::SeqCst);
         if let Some(listener) = &*listener {
-            // Nobody listens between attempts; the count is looked at there.
-            let _ = listener.send(Signal::Stop);
+            listener();
         }
     }
 
@@ -157,13 +167,11 @@ impl StopHandle {
         self.0.requests.load(Ordering::SeqCst)
     }
 
-    /// Has later requests sent to `listener`, and earlier ones too.
-    pub(crate) fn listen(&self, listener: &Sender<Signal>) {
+    /// Has `listener` called for each later request, and for earlier ones too.
+    pub(crate) fn listen(&self, listener: impl Fn() + Send + 'static) {
         let mut current = lock(&self.0.listener);
-        for _ in 0..self.requests() {
-            let _ = listener.send(Signal::Stop);
-        }
-        *current = Some(listener.clone());
+        (0..self.requests()).for_each(|_| listener());
+        *current = Some(Box::new(listener));
     }
 }
 
@@ -191,20 +199,29 @@ pub fn execute(graph: Graph, config: JobConfig) -> Result<JobEnd> {
 
 /// Leads the job, with workers in this process too.
 fn lead(process: &Process) -> Result<JobEnd> {
+    let config = &process.config;
     let store = process.store()?;
     let lock = store.as_ref().map(|store| store.lock()).transpose()?;
     let (mesh, followers) = process.mesh()?.unzip();
-    let (sender, receiver) = channel();
-    let inbound = Inbound::default();
-    let leader = Leader::new(process, store.clone(), lock, Arc::new(LocalLink(sender.clone())), followers, inbound.clone());
+    let (sender, signals) = channel();
+    let (inbox_sender, inbox) = channel();
+    let here = TaskManagerId(config.process.into());
+    let link = Arc::new(LocalLink::new(inbox_sender.clone()));
+    let address = config.hosts.first().cloned().unwrap_or_default();
+    // The receiver is here.
+    let _ = sender.send(Signal::Registered { id: here, address, slots: config.workers, link });
+    if let Some(followers) = followers {
+        register_followers(followers, config.hosts.clone(), config.workers, sender.clone())?;
+    }
+    let manager = JobManager::new(process, (store.clone(), lock), process.job_master()?, sender.clone());
     std::thread::scope(|scope| {
         let work = || {
-            let inbox = Inbox::new(sender, receiver);
-            TaskManager::new(process, mesh.as_ref(), store, inbox, Blocked::LeaveBehind).serve_here(&inbound);
+            let inbox = Inbox::new(inbox_sender, inbox);
+            TaskManager::new(process, mesh.as_ref(), store, inbox, Blocked::LeaveBehind).serve_here(here, &sender);
         };
         let started = std::thread::Builder::new().name("highwater-task-manager".into()).spawn_scoped(scope, work);
         started.map_err(|error| Error::internal("cannot start the workers' thread").with_source(error))?;
-        leader.run()
+        manager.run(&signals)
     })
 }
 
@@ -236,6 +253,28 @@ impl Process {
         Ok(self.config.storage.as_ref().map(open).transpose()?.map(Arc::new))
     }
 
+    /// What decides about the attempts of a job whose processes are known: it waits until all are there.
+    fn job_master(&self) -> Result<JobMaster> {
+        let config = &self.config;
+        let parallelism = config.parallelism();
+        let settings = highwater_jobmaster::Config {
+            // Connections of such a job have no heartbeats.
+            heartbeat_timeout: Duration::MAX,
+            release_timeout: Duration::MAX,
+            parallelism: Some(parallelism),
+            min_parallelism: parallelism,
+            restart: config.restart.clone(),
+            ..Default::default()
+        };
+        let max_parallelism =
+            config.max_parallelism.map_or_else(|| MaxParallelism::new(MaxParallelism::UPPER_BOUND), Ok)?;
+        let now = config.clock.unix_ms() as u64;
+        let seed = now ^ u64::from(std::process::id());
+        let facts = JobFacts { max_parallelism, has_checkpoints: self.checkpointing(), seed };
+        // The time is later than that of any earlier leader's start, unless the clock was set back between them.
+        JobMaster::new(settings, facts, now, config.clock.monotonic())
+    }
+
     /// Whether there are checkpoints: periodic ones, or only the last one of a job that ends or is stopped.
     pub fn checkpointing(&self) -> bool {
         self.config.storage.is_some()
@@ -264,9 +303,4 @@ impl Process {
 /// A stop was asked for twice, or while nothing ran.
 pub(crate) fn stopped_at_once() -> Error {
     Error::new(ErrorKind::Cluster, "stopped at once, without a last checkpoint")
-}
-
-/// The channel of one attempt.
-pub(crate) fn signals() -> (Sender<Signal>, Receiver<Signal>) {
-    channel()
 }

@@ -1,122 +1,142 @@
-//! How the leader of a job and the processes with workers reach each other.
+//! How the JobManager and the processes with workers reach each other.
 //!
-//! The leader has a [`Link`] to each process: a channel to the one in its own process, a connection to others. What a process says
-//! comes in through [`Inbound`], which lets pass what belongs to the attempt under way.
+//! The JobManager has a [`Link`] to each: a channel to the one in its own process, a connection to others. What they say comes in as
+//! [`Signal`]s.
 
+use std::fmt;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
 use highwater_core::{Error, Result};
+use highwater_jobmaster::TaskManagerId;
 
-use crate::control::{Signal, lock};
+use crate::control::{Incoming, Signal, lock};
 use crate::wire::{self, Notice, Order};
 
-/// The leader's way to a process that has workers.
-pub(crate) trait Link: Send + Sync {
-    /// Sends an order. Of a loss the leader hears by itself.
-    fn send(&self, order: Order);
+/// Tells connections apart: that an earlier one of a process is lost says nothing of the one it has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkId(u64);
 
-    /// Whether the process was lost.
-    fn is_lost(&self) -> bool {
-        false
+impl LinkId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        LinkId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
-
-    /// Ends the connection.
-    fn close(&self) {}
 }
 
-/// To the process that the leader is in.
-pub(crate) struct LocalLink(pub Sender<Signal>);
+/// The JobManager's way to a process that has workers.
+pub(crate) trait Link: fmt::Debug + Send + Sync {
+    /// Which connection this is.
+    fn id(&self) -> LinkId;
+
+    /// Sends an order. Of a loss the JobManager hears by itself.
+    fn send(&self, order: Order);
+
+    /// Ends the connection.
+    fn close(&self);
+}
+
+/// To the process that the JobManager is in.
+#[derive(Debug)]
+pub(crate) struct LocalLink {
+    id: LinkId,
+    inbox: Sender<Incoming>,
+}
+
+impl LocalLink {
+    pub fn new(inbox: Sender<Incoming>) -> Self {
+        LocalLink { id: LinkId::next(), inbox }
+    }
+}
 
 impl Link for LocalLink {
+    fn id(&self) -> LinkId {
+        self.id
+    }
+
     fn send(&self, order: Order) {
         // Nobody listens any more once the job is over.
-        let _ = self.0.send(Signal::Order(order));
+        let _ = self.inbox.send(Incoming::Order(order));
+    }
+
+    fn close(&self) {
+        let gone = Error::new(highwater_core::ErrorKind::Cluster, "the JobManager has turned this process away");
+        let _ = self.inbox.send(Incoming::Lost(gone));
     }
 }
 
 /// To another process.
+#[derive(Debug)]
 pub(crate) struct RemoteLink {
-    process: u32,
+    id: LinkId,
     stream: Mutex<TcpStream>,
-    lost: AtomicBool,
 }
 
 impl RemoteLink {
     /// Starts reading what a process has to say.
-    pub fn connect(process: u32, stream: TcpStream, inbound: Inbound) -> Result<Arc<Self>> {
+    pub fn connect(process: TaskManagerId, stream: TcpStream, signals: Sender<Signal>) -> Result<Self> {
         let setup = |error| Error::internal("cannot read from a process").with_source(error);
+        let id = LinkId::next();
         let mut reading = stream.try_clone().map_err(setup)?;
-        let link = Arc::new(RemoteLink { process, stream: Mutex::new(stream), lost: AtomicBool::new(false) });
-        let on_loss = Arc::clone(&link);
         let read = move || {
             loop {
-                match wire::read::<Notice>(&mut reading) {
-                    Ok(notice) => inbound.take(process, notice),
-                    Err(error) => {
-                        on_loss.lost.store(true, Ordering::Release);
-                        return inbound.lose(process, error.context(format!("process {process} was lost")));
-                    }
+                let signal = match wire::read::<Notice>(&mut reading) {
+                    Ok(notice) => notice.into_signal(process),
+                    Err(error) => Signal::Lost { id: process, link: id, error },
+                };
+                let is_over = matches!(signal, Signal::Lost { .. });
+                if signals.send(signal).is_err() || is_over {
+                    return;
                 }
             }
         };
-        std::thread::Builder::new().name(format!("highwater-peer-{process}")).spawn(read).map_err(setup)?;
-        Ok(link)
+        std::thread::Builder::new().name("highwater-notices".into()).spawn(read).map_err(setup)?;
+        Ok(RemoteLink { id, stream: Mutex::new(stream) })
     }
 }
 
 impl Link for RemoteLink {
+    fn id(&self) -> LinkId {
+        self.id
+    }
+
     fn send(&self, order: Order) {
         // If the connection is lost, the thread that reads from it says so.
         if let Err(error) = wire::write(&mut *lock(&self.stream), &order) {
-            tracing::debug!(process = self.process, %error, "order not delivered");
+            tracing::debug!(%error, "an order was not delivered");
         }
     }
 
-    fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
-
     fn close(&self) {
+        // One that is down already is what we want.
         let _ = lock(&self.stream).shutdown(Shutdown::Both);
     }
 }
 
-/// Where the leader hears what processes say: of the attempt under way, and nothing between attempts.
-#[derive(Clone, Default)]
-pub(crate) struct Inbound(Arc<Mutex<Option<(u64, Sender<Signal>)>>>);
-
-impl Inbound {
-    /// From now on, what is said of attempt `token` goes to `signals`.
-    pub fn open(&self, token: u64, signals: Sender<Signal>) {
-        *lock(&self.0) = Some((token, signals));
-    }
-
-    /// The attempt is over.
-    pub fn close(&self) {
-        *lock(&self.0) = None;
-    }
-
-    /// What process `process` says.
-    pub fn take(&self, process: u32, notice: Notice) {
-        let current = lock(&self.0);
-        let Some((token, signals)) = &*current else { return };
-        let signal = match notice {
-            Notice::Task { token: of, event } if of == *token => Signal::Task(event),
-            Notice::Released { token: of } if of == *token => Signal::Released { process },
-            Notice::Stop => Signal::Stop,
-            Notice::Task { .. } | Notice::Released { .. } => return,
-        };
-        // The attempt has a receiver for as long as it is open.
-        let _ = signals.send(signal);
-    }
-
-    /// A process was lost. Between attempts the leader looks for itself.
-    pub fn lose(&self, process: u32, error: Error) {
-        if let Some((_, signals)) = &*lock(&self.0) {
-            let _ = signals.send(Signal::Lost { process, error });
+/// Registers the processes that connect with the JobManager, on a thread that ends with the last of those who could.
+pub(crate) fn register_followers(
+    followers: crate::mesh::Followers,
+    hosts: Vec<String>,
+    slots: u32,
+    signals: Sender<Signal>,
+) -> Result<()> {
+    let register = move || {
+        for (process, stream) in followers {
+            let (id, Some(address)) = (TaskManagerId(process.into()), hosts.get(process as usize)) else { continue };
+            let link = match RemoteLink::connect(id, stream, signals.clone()) {
+                Ok(link) => Arc::new(link),
+                Err(error) => {
+                    tracing::warn!(process, %error, "a process is turned away");
+                    continue;
+                }
+            };
+            if signals.send(Signal::Registered { id, address: address.clone(), slots, link }).is_err() {
+                return;
+            }
         }
-    }
+    };
+    let thread = std::thread::Builder::new().name("highwater-followers".into()).spawn(register);
+    thread.map(|_| ()).map_err(|error| Error::internal("cannot start a thread").with_source(error))
 }

@@ -13,9 +13,10 @@ use std::sync::{Arc, Condvar, Mutex, Once};
 use std::time::Duration;
 
 use highwater_core::{Clock, Error, ErrorKind, Result};
+use highwater_jobmaster::AttemptToken;
 
 use crate::control::lock;
-use crate::wire::{self, Deployment, Hello, Purpose};
+use crate::wire::{self, Hello, Purpose, Start};
 
 /// How long to wait before trying again to reach a process that does not answer.
 const RETRY: Duration = Duration::from_millis(200);
@@ -38,7 +39,7 @@ pub(crate) type Followers = Receiver<(u32, TcpStream)>;
 /// Data connections that have come in and were not yet asked for.
 #[derive(Default)]
 struct Arrivals {
-    streams: Mutex<HashMap<(u64, u32), TcpStream>>,
+    streams: Mutex<HashMap<(AttemptToken, u32), TcpStream>>,
     changed: Condvar,
 }
 
@@ -123,13 +124,13 @@ impl Mesh {
     /// If `give_up` says so before all are there.
     pub fn data_sockets(
         &self,
-        deployment: &Deployment,
+        start: &Start,
         index: u32,
         give_up: &dyn Fn() -> bool,
     ) -> Result<(Vec<Option<TcpStream>>, DataSockets)> {
         let mut streams = Vec::new();
-        let token = deployment.token;
-        for (process, address) in (0..).zip(&deployment.hosts) {
+        let token = start.token;
+        for (process, address) in (0..).zip(&start.hosts) {
             streams.push(match process.cmp(&index) {
                 Ordering::Less => Some(self.connect(index, address, Purpose::Data { token }, give_up)?),
                 Ordering::Equal => None,
@@ -142,7 +143,7 @@ impl Mesh {
         Ok((streams, DataSockets(handles)))
     }
 
-    fn arrival(&self, token: u64, process: u32, give_up: &dyn Fn() -> bool) -> Result<TcpStream> {
+    fn arrival(&self, token: AttemptToken, process: u32, give_up: &dyn Fn() -> bool) -> Result<TcpStream> {
         let mut streams = lock(&self.data.streams);
         loop {
             // What belongs to an attempt that is over is closed by dropping it.

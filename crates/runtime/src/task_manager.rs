@@ -11,32 +11,32 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use highwater_core::{Error, ErrorKind, Result};
+use highwater_jobmaster::{AttemptToken, TaskManagerId};
 use highwater_snapshot::Snapshot;
 use highwater_storage::{CheckpointStorage, JobStore, open_uri};
 
-use crate::control::{Signal, TaskEvent};
+use crate::control::{Incoming, Signal, TaskEvent};
 use crate::deployed::Deployed;
 use crate::job::{JobEnd, Process, stopped_at_once};
-use crate::link::Inbound;
 use crate::mesh::Mesh;
 use crate::restore::{Restored, SnapshotLocation};
-use crate::wire::{self, Deployment, Notice, Order, Purpose};
+use crate::wire::{self, Notice, Order, Purpose, Start};
 
 /// What comes in: from the leader and from this process's own tasks. Nothing of it is lost between two attempts: the order to start
 /// the next one may come while this one is still ending.
 pub(crate) struct Inbox {
-    sender: Sender<Signal>,
-    receiver: Receiver<Signal>,
+    sender: Sender<Incoming>,
+    receiver: Receiver<Incoming>,
     /// What came while only some of it was wanted, oldest first.
-    kept: RefCell<VecDeque<Signal>>,
+    kept: RefCell<VecDeque<Incoming>>,
 }
 
 impl Inbox {
-    pub fn new(sender: Sender<Signal>, receiver: Receiver<Signal>) -> Self {
+    pub fn new(sender: Sender<Incoming>, receiver: Receiver<Incoming>) -> Self {
         Inbox { sender, receiver, kept: RefCell::default() }
     }
 
-    fn next(&self) -> Signal {
+    fn next(&self) -> Incoming {
         let kept = self.kept.borrow_mut().pop_front();
         // The inbox has a sender of its own, so the channel is never closed.
         kept.unwrap_or_else(|| self.receiver.recv().expect("a sender is there"))
@@ -46,11 +46,11 @@ impl Inbox {
     fn is_over(&self) -> bool {
         let mut kept = self.kept.borrow_mut();
         kept.extend(self.receiver.try_iter());
-        kept.iter().any(|signal| matches!(signal, Signal::Order(Order::Abort { .. }) | Signal::Lost { .. }))
+        kept.iter().any(|incoming| matches!(incoming, Incoming::Order(Order::Abort { .. }) | Incoming::Lost(_)))
     }
 
-    fn keep(&self, signal: Signal) {
-        self.kept.borrow_mut().push_back(signal);
+    fn keep(&self, incoming: Incoming) {
+        self.kept.borrow_mut().push_back(incoming);
     }
 }
 
@@ -91,7 +91,8 @@ pub(crate) fn follow(process: &Process) -> Result<JobEnd> {
         let reading = stream.try_clone();
         let reading = reading.map_err(|error| Error::internal("cannot read from process 0").with_source(error))?;
         read_orders(reading, sender.clone())?;
-        config.stop.listen(&sender);
+        let inbox = sender.clone();
+        config.stop.listen(move || drop(inbox.send(Incoming::Stop)));
         let inbox = Inbox::new(sender, receiver);
         let task_manager = TaskManager::new(process, Some(&mesh), store.clone(), inbox, Blocked::End);
         match task_manager.serve(|notice| wire::write(&mut stream, &notice)) {
@@ -116,9 +117,10 @@ impl<'a> TaskManager<'a> {
     }
 
     /// Carries out the orders of the leader in this process, until it says that the job is over or is gone.
-    pub fn serve_here(&self, inbound: &Inbound) {
-        let tell = |notice| {
-            inbound.take(self.process.config.process, notice);
+    pub fn serve_here(&self, id: TaskManagerId, signals: &Sender<Signal>) {
+        let tell = |notice: Notice| {
+            // It ends before this.
+            let _ = signals.send(notice.into_signal(id));
             Ok(())
         };
         if let Err(Left::JobFailed(error) | Left::LeaderLost(error)) = self.serve(tell) {
@@ -130,17 +132,12 @@ impl<'a> TaskManager<'a> {
     fn serve(&self, mut tell: impl FnMut(Notice) -> Result<()>) -> std::result::Result<JobEnd, Left> {
         loop {
             match self.inbox.next() {
-                Signal::Order(Order::Start { deployment, process }) => self.attempt(&deployment, process, &mut tell)?,
-                Signal::Order(Order::End { result }) => return result.map_err(job_failed),
-                Signal::Stop => self.pass_on_stop(&mut tell)?,
-                Signal::Lost { error, .. } => return Err(Left::LeaderLost(error)),
+                Incoming::Order(Order::Start { start, process }) => self.attempt(&start, process, &mut tell)?,
+                Incoming::Order(Order::End { result }) => return result.map_err(job_failed),
+                Incoming::Stop => self.pass_on_stop(&mut tell)?,
+                Incoming::Lost(error) => return Err(Left::LeaderLost(error)),
                 // Late words of an attempt that is over.
-                Signal::Order(_) | Signal::Task(_) => {}
-                // What only a leader hears.
-                Signal::Storage(_)
-                | Signal::Request { .. }
-                | Signal::SavepointLocated { .. }
-                | Signal::Released { .. } => {}
+                Incoming::Order(_) | Incoming::Task(_) => {}
             }
         }
     }
@@ -155,28 +152,28 @@ impl<'a> TaskManager<'a> {
 
     fn attempt(
         &self,
-        deployment: &Deployment,
+        start: &Start,
         process: u32,
         tell: &mut dyn FnMut(Notice) -> Result<()>,
     ) -> std::result::Result<(), Left> {
-        let token = deployment.token;
-        match self.start(deployment, process) {
+        let token = start.token;
+        match self.start(start, process) {
             Ok(mut deployed) => {
                 let result = self.run(token, &mut deployed, tell);
                 self.end(deployed)?;
                 result?;
             }
             Err(error) => {
-                let event = TaskEvent::Failed { worker: deployment.workers_of(process).start, error };
+                let event = TaskEvent::Failed { worker: start.workers_of(process).start, error };
                 tell(Notice::Task { token, event }).map_err(Left::LeaderLost)?;
             }
         }
         tell(Notice::Released { token }).map_err(Left::LeaderLost)
     }
 
-    fn start(&self, deployment: &Deployment, process: u32) -> Result<Deployed> {
-        let restored = deployment.restore.as_ref().map(|location| self.open_restored(location)).transpose()?;
-        let (share, shared) = ((deployment, process), (self.mesh, self.store.as_ref()));
+    fn start(&self, start: &Start, process: u32) -> Result<Deployed> {
+        let restored = start.restore.as_ref().map(|location| self.open_restored(location)).transpose()?;
+        let (share, shared) = ((start, process), (self.mesh, self.store.as_ref()));
         Deployed::start(self.process, share, restored, shared, self.inbox.sender.clone(), &|| self.inbox.is_over())
     }
 
@@ -197,17 +194,17 @@ impl<'a> TaskManager<'a> {
     /// Passes words on, both ways, until the attempt ends.
     fn run(
         &self,
-        token: u64,
+        token: AttemptToken,
         deployed: &mut Deployed,
         tell: &mut dyn FnMut(Notice) -> Result<()>,
     ) -> std::result::Result<(), Left> {
         let control = Arc::clone(&deployed.control);
         loop {
             match self.inbox.next() {
-                Signal::Order(order) => {
+                Incoming::Order(order) => {
                     order.apply(&control);
                     match order {
-                        Order::Abort { reason } => {
+                        Order::Abort { reason, .. } => {
                             tracing::debug!(reason, "the attempt is over");
                             return Ok(());
                         }
@@ -218,7 +215,7 @@ impl<'a> TaskManager<'a> {
                         _ => {}
                     }
                 }
-                Signal::Task(event) => {
+                Incoming::Task(event) => {
                     let done = match &event {
                         TaskEvent::WorkerDone { worker } => deployed.done(*worker),
                         _ => false,
@@ -228,16 +225,11 @@ impl<'a> TaskManager<'a> {
                         return Ok(());
                     }
                 }
-                Signal::Stop => self.pass_on_stop(tell).inspect_err(|_| control.abort())?,
-                Signal::Lost { error, .. } => {
+                Incoming::Stop => self.pass_on_stop(tell).inspect_err(|_| control.abort())?,
+                Incoming::Lost(error) => {
                     control.abort();
                     return Err(Left::LeaderLost(error));
                 }
-                // What only a leader hears.
-                Signal::Storage(_)
-                | Signal::Request { .. }
-                | Signal::SavepointLocated { .. }
-                | Signal::Released { .. } => {}
             }
         }
     }
@@ -253,10 +245,10 @@ impl<'a> TaskManager<'a> {
         let deadline = config.clock.monotonic() + patience;
         while !deployed.running().is_empty() {
             match self.inbox.receiver.recv_timeout(deadline.saturating_sub(config.clock.monotonic())) {
-                Ok(Signal::Task(TaskEvent::WorkerDone { worker })) => {
+                Ok(Incoming::Task(TaskEvent::WorkerDone { worker })) => {
                     deployed.done(worker);
                 }
-                Ok(Signal::Task(_)) => {}
+                Ok(Incoming::Task(_)) => {}
                 Ok(other) => self.inbox.keep(other),
                 Err(_) => {
                     tracing::error!(
@@ -284,15 +276,15 @@ fn job_failed((kind, why): (ErrorKind, String)) -> Left {
 }
 
 /// Reads orders on a thread of their own, until the connection ends.
-fn read_orders(mut stream: TcpStream, sender: Sender<Signal>) -> Result<()> {
+fn read_orders(mut stream: TcpStream, sender: Sender<Incoming>) -> Result<()> {
     let read = move || {
         loop {
-            let signal = match wire::read::<Order>(&mut stream) {
-                Ok(order) => Signal::Order(order),
-                Err(error) => Signal::Lost { process: 0, error },
+            let incoming = match wire::read::<Order>(&mut stream) {
+                Ok(order) => Incoming::Order(order),
+                Err(error) => Incoming::Lost(error),
             };
-            let over = matches!(signal, Signal::Lost { .. });
-            if sender.send(signal).is_err() || over {
+            let over = matches!(incoming, Incoming::Lost(_));
+            if sender.send(incoming).is_err() || over {
                 return;
             }
         }

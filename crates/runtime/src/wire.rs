@@ -7,10 +7,11 @@ use std::io::{Read, Write};
 
 use highwater_core::frame::{self, HEADER_LEN, Kind};
 use highwater_core::{CheckpointId, Error, ErrorKind, MaxParallelism, Parallelism, Result};
+use highwater_jobmaster::{AttemptToken, TaskManagerId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Control, TaskEvent, Trigger};
+use crate::control::{Control, Signal, TaskEvent, Trigger};
 use crate::graph::Splits;
 use crate::job::JobEnd;
 use crate::restore::SnapshotLocation;
@@ -39,8 +40,8 @@ pub(crate) enum Purpose {
     Control,
     /// The batches of one attempt.
     Data {
-        /// See [`Deployment::token`].
-        token: u64,
+        /// See [`Start::token`].
+        token: AttemptToken,
     },
 }
 
@@ -50,7 +51,7 @@ pub(crate) enum Order {
     /// Begin an attempt.
     Start {
         /// What all processes of it have in common.
-        deployment: Deployment,
+        start: Start,
         /// Which of them this one is.
         process: u32,
     },
@@ -67,7 +68,7 @@ pub(crate) enum Order {
     /// See [`Control::finish`].
     Finish { ended: bool },
     /// See [`Control::abort`].
-    Abort { reason: String },
+    Abort { token: AttemptToken, reason: String },
     /// The job is over.
     End {
         /// How, or the kind of its error and what it says.
@@ -77,9 +78,8 @@ pub(crate) enum Order {
 
 /// An attempt, as all of its processes have to know it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Deployment {
-    /// Names the attempt, also across restarts of the leader.
-    pub token: u64,
+pub(crate) struct Start {
+    pub token: AttemptToken,
     /// Where each process takes data connections, by its index; empty for one that is alone.
     pub hosts: Vec<String>,
     /// Worker threads in each process.
@@ -91,7 +91,7 @@ pub(crate) struct Deployment {
     pub splits: Splits,
 }
 
-impl Deployment {
+impl Start {
     /// How many processes take part.
     pub fn processes(&self) -> u32 {
         (self.hosts.len() as u32).max(1)
@@ -112,11 +112,22 @@ impl Deployment {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Notice {
     /// Something about the attempt `token`.
-    Task { token: u64, event: TaskEvent },
+    Task { token: AttemptToken, event: TaskEvent },
     /// This process has nothing more of the attempt `token`.
-    Released { token: u64 },
+    Released { token: AttemptToken },
     /// Someone asks this process to stop the job.
     Stop,
+}
+
+impl Notice {
+    /// What the JobManager hears when process `id` says this.
+    pub fn into_signal(self, id: TaskManagerId) -> Signal {
+        match self {
+            Notice::Task { token, event } => Signal::Task { id, token, event },
+            Notice::Released { token } => Signal::Released { id, token },
+            Notice::Stop => Signal::Stop,
+        }
+    }
 }
 
 impl Order {

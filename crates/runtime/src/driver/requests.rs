@@ -214,11 +214,12 @@ impl Driver<'_> {
         let reason = match end {
             End::Finished | End::Stopped => "the job has ended".to_owned(),
             End::Failed(error) | End::Damaged(error) => format!("the attempt failed: {error}"),
+            End::Aborted(why) => format!("the attempt ended: {why}"),
         };
         for (reply, taken) in ending {
             match end {
                 End::Finished | End::Stopped => say(&reply, Answer::Completed(taken)),
-                End::Failed(_) | End::Damaged(_) => say(&reply, failed(reason.as_str())),
+                End::Failed(_) | End::Damaged(_) | End::Aborted(_) => say(&reply, failed(reason.as_str())),
             }
         }
         waiting.into_values().for_each(|waiting| say(&waiting.reply, failed(reason.as_str())));

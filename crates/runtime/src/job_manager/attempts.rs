@@ -1,0 +1,239 @@
+//! Deploying attempts of a job, and ending them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use highwater_checkpoint::{Coordinator, JobPlan, OperatorPlan};
+use highwater_core::{CheckpointId, Error, ErrorKind, OperatorUid, Parallelism, Result};
+use highwater_jobmaster::{AttemptToken, Deployment, Event, Notice, TaskManagerId};
+
+use super::{Attempt, JobManager};
+use crate::checkpoint_io::{CheckpointIo, Work};
+use crate::client::{Answer, JobRequest};
+use crate::control::Signal;
+use crate::driver::{Checkpoints, Driver, End, Requests, Tidy, Voice};
+use crate::recovery::{self, ClaimMode, Found, StartFrom};
+use crate::restore::Restored;
+use crate::status::JobPhase;
+use crate::wire::{Order, Start};
+
+impl<'a> JobManager<'a> {
+    /// Deploys an attempt, or says that it has failed.
+    pub(super) fn deploy(&mut self, deployment: &Deployment) {
+        let token = deployment.token;
+        match self.start(deployment) {
+            Ok(driver) => self.attempt = Some(Attempt { token, driver, runs: false, asked: None }),
+            Err(error) => {
+                self.facts.push_back(Event::Failed { token, error, unreachable: Vec::new() });
+                // Who was not told to start has nothing to drop.
+                let members = deployment.members.iter().map(|member| member.id);
+                self.facts.extend(members.map(|id| Event::Released { id, token }));
+                self.facts.push_back(Event::Concluded { token });
+            }
+        }
+    }
+
+    fn start(&mut self, deployment: &Deployment) -> Result<Driver<'a>> {
+        let config = &self.process.config;
+        let found = self.find()?;
+        let start = self.start_of(deployment, &found)?;
+        if let (Some(restored), StartFrom::Path(_), ClaimMode::Claim) =
+            (&found.restored, &config.start_from, config.claim_mode)
+            && self.store.is_some()
+        {
+            self.history.claimed.get_or_insert_with(|| restored.dir());
+        }
+        config.status().attempt(found.restored.as_ref().map(|restored| (restored.id(), restored.path())));
+        // Before anybody is told to start: if it fails, they have nothing to give up.
+        let checkpoints = self.checkpoints(&found, &start)?;
+        let links: Option<Vec<_>> =
+            deployment.members.iter().map(|member| self.links.get(&member.id).cloned()).collect();
+        let links = links.ok_or_else(|| Error::new(ErrorKind::Cluster, "a TaskManager is gone already"))?;
+        for (process, link) in (0..).zip(&links) {
+            link.send(Order::Start { start: start.clone(), process });
+        }
+        let parallelism = start.parallelism();
+        let workers: BTreeSet<u32> = (0..parallelism.count()).collect();
+        Ok(Driver {
+            voice: Voice(links),
+            clock: Arc::clone(&self.clock),
+            checkpoints,
+            status: config.status(),
+            savepoint_dir: config.savepoint_dir.clone(),
+            sources: self.process.plan.sources(parallelism),
+            restoring: if found.restored.is_some() { workers.clone() } else { BTreeSet::new() },
+            starting: workers.clone(),
+            running: workers,
+            running_since: None,
+            tidy: Some(Tidy {
+                superseded: found.superseded.clone(),
+                claimed: self.history.claimed.clone(),
+                before: start.first_epoch,
+            }),
+            finishing: false,
+            stopping: None,
+            requests: Requests::default(),
+        })
+    }
+
+    /// An attempt of an earlier leader.
+    pub(super) fn attach(&mut self, deployment: &Deployment) {
+        let token = deployment.token;
+        let error = Error::new(ErrorKind::Cluster, "the attempt of another JobManager is not taken over");
+        self.facts.push_back(Event::Failed { token, error, unreachable: Vec::new() });
+        self.facts.push_back(Event::Concluded { token });
+    }
+
+    /// Asks for a checkpoint that another deployment is to go on from.
+    pub(super) fn take_checkpoint(&mut self, token: AttemptToken, why: &str) {
+        tracing::info!(why, "taking a checkpoint");
+        let (reply, answers) = channel();
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.token == token) {
+            attempt.asked = Some(answers);
+        }
+        // Without an attempt the reply is dropped, and the JobMaster has heard of its end.
+        self.drive(Signal::Request { request: JobRequest::Checkpoint, reply });
+    }
+
+    /// Tells people what the JobMaster thinks they should know.
+    pub(super) fn tell(&self, notice: &Notice) {
+        match notice {
+            Notice::Restarting { .. } => {
+                self.process.config.status().enter(JobPhase::Restarting);
+                tracing::warn!("{notice}");
+            }
+            Notice::FewerWorkers { .. } | Notice::KeptApart { .. } | Notice::ScaleUpFailed { .. } => {
+                tracing::warn!("{notice}");
+            }
+            Notice::WaitingForSlots { .. } | Notice::UnusedSlots { .. } => tracing::info!("{notice}"),
+        }
+    }
+
+    /// Ends an attempt: tells who has a part of it, and drops this JobManager's own.
+    pub(super) fn abort(&mut self, token: AttemptToken, members: &[TaskManagerId], why: String) {
+        for link in members.iter().filter_map(|id| self.links.get(id)) {
+            link.send(Order::Abort { token, reason: why.clone() });
+        }
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.token == token) {
+            self.conclude(End::Aborted(why));
+        }
+    }
+
+    /// A restart goes on from the newest checkpoint, also after a fresh start or one from a given path; without any newer one it
+    /// begins as the first attempt did.
+    fn restart_from(&self) -> Result<StartFrom> {
+        let first = self.process.config.start_from.clone();
+        let (Some(store), Some(first_own)) = (&self.store, self.history.first_own) else { return Ok(first) };
+        let own = store.checkpoints()?.into_iter().any(|dir| dir.is_completed() && dir.id >= first_own);
+        Ok(if own { StartFrom::Latest } else { first })
+    }
+
+    fn find(&mut self) -> Result<Found> {
+        let config = &self.process.config;
+        let start_from = self.restart_from()?;
+        let Some((store, storage)) = self.store.as_ref().zip(config.storage.as_ref()) else {
+            let restored = match &start_from {
+                StartFrom::Path(path) => Some(Arc::new(recovery::at_path(path)?)),
+                StartFrom::Latest | StartFrom::Fresh => None,
+            };
+            let next_id = restored.as_ref().map_or(CheckpointId(1), |restored| restored.id().next());
+            let (completed, superseded, garbage) = (Vec::new(), Vec::new(), Vec::new());
+            return Ok(Found { restored, completed, superseded, garbage, next_id });
+        };
+        // Once it has checkpoints of its own, a job that was told what to start from goes back to no other.
+        let own = match (&config.start_from, self.history.first_own) {
+            (StartFrom::Fresh | StartFrom::Path(_), Some(first_own)) => first_own,
+            (StartFrom::Latest, _) | (_, None) => CheckpointId(0),
+        };
+        let mut found = recovery::find(store, storage, &config.name, &start_from, own, &self.history.damaged)?;
+        self.history.chosen =
+            found.restored.as_ref().filter(|_| start_from == StartFrom::Latest).map(|restored| restored.id());
+        found.next_id = found.next_id.max(self.history.next_id);
+        self.history.first_own.get_or_insert(found.next_id);
+        Ok(found)
+    }
+
+    /// Says what the attempt starts from, and gathers what its processes have to know.
+    fn start_of(&self, deployment: &Deployment, found: &Found) -> Result<Start> {
+        match &found.restored {
+            Some(restored) => {
+                self.check_operators(restored)?;
+                tracing::info!(checkpoint = restored.path(), "restoring");
+            }
+            None => tracing::info!("starting from the beginning"),
+        }
+        let parallelism = Parallelism::new(deployment.parallelism())
+            .ok_or_else(|| Error::internal("an attempt without workers was deployed"))?;
+        let known =
+            |uid: &OperatorUid| found.restored.as_ref().is_some_and(|restored| restored.operator(uid).is_some());
+        Ok(Start {
+            token: deployment.token,
+            hosts: deployment.members.iter().map(|member| member.address.clone()).collect(),
+            workers: deployment.workers,
+            max_parallelism: self.process.max_parallelism(found.restored.as_deref(), parallelism)?,
+            first_epoch: found.next_id,
+            restore: found.restored.as_ref().map(|restored| restored.location()),
+            splits: self.process.plan.discover(parallelism, known)?,
+        })
+    }
+
+    /// State that no operator of the program claims is not dropped silently.
+    fn check_operators(&self, restored: &Restored) -> Result<()> {
+        let known: Vec<_> = self.process.plan.stateful_uids().collect();
+        let unclaimed: Vec<_> = restored
+            .metadata()
+            .operators
+            .iter()
+            .filter(|operator| !known.contains(&&operator.uid))
+            .map(|operator| format!("{} ({})", operator.uid, operator.name))
+            .collect();
+        if unclaimed.is_empty() {
+            return Ok(());
+        }
+        let (path, unclaimed) = (restored.path(), unclaimed.join(", "));
+        if self.process.config.allow_non_restored_state {
+            tracing::warn!(path, "state of operators that the program does not have is dropped: {unclaimed}");
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Incompatible,
+            format!(
+                "{path} has state of operators that the program does not have: {unclaimed}. Give the operators the uids they \
+                 had, drop that state with --allow-non-restored-state, or start over with --fresh"
+            ),
+        ))
+    }
+
+    fn checkpoints(&self, found: &Found, start: &Start) -> Result<Option<Checkpoints>> {
+        let config = &self.process.config;
+        let first = start.first_epoch;
+        let Some(store) = &self.store else { return Ok(None) };
+        // The folder of the first id pins it: were the garbage gone first, a crash in between could lead to an id used before.
+        store.locate(first)?;
+        let clock = Arc::clone(&config.clock);
+        let io = CheckpointIo::start(config.name.clone(), Arc::clone(store), clock, self.sender.clone())?;
+        found.garbage.iter().for_each(|id| io.ask(Work::Discard(*id)));
+        let operator = |uid: &OperatorUid| OperatorPlan {
+            uid: uid.clone(),
+            name: self.process.plan.name(uid).unwrap_or_default().to_string(),
+            parallelism: start.parallelism(),
+            max_parallelism: start.max_parallelism,
+        };
+        let plan = JobPlan::new(config.name.clone(), self.process.plan.stateful_uids().map(operator).collect())?;
+        let coordinator = Coordinator::new(config.checkpoints.clone(), plan, first, found.completed.clone())?;
+        Ok(Some(Checkpoints { coordinator, io, store: Arc::clone(store) }))
+    }
+}
+
+impl Attempt<'_> {
+    /// What came of the checkpoint that the JobMaster asked for, once.
+    pub(super) fn checkpoint_taken(&mut self) -> Option<std::result::Result<(), String>> {
+        let last = self.asked.as_ref()?.try_iter().find_map(|answer| match answer {
+            Answer::Completed(_) => Some(Ok(())),
+            Answer::Failed { reason } => Some(Err(reason)),
+            Answer::Accepted | Answer::Started { .. } | Answer::Ending(_) => None,
+        });
+        last.inspect(|_| self.asked = None)
+    }
+}
