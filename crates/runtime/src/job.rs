@@ -260,7 +260,8 @@ impl Process {
         let settings = highwater_jobmaster::Config {
             // Connections of such a job have no heartbeats.
             heartbeat_timeout: Duration::MAX,
-            release_timeout: Duration::MAX,
+            // Within half of it a process has left behind what does not end.
+            release_timeout: config.cancellation_timeout.saturating_mul(2).max(Duration::from_secs(1)),
             parallelism: Some(parallelism),
             min_parallelism: parallelism,
             restart: config.restart.clone(),

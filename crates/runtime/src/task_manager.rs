@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -95,7 +95,10 @@ pub(crate) fn follow(process: &Process) -> Result<JobEnd> {
         config.stop.listen(move || drop(inbox.send(Incoming::Stop)));
         let inbox = Inbox::new(sender, receiver);
         let task_manager = TaskManager::new(process, Some(&mesh), store.clone(), inbox, Blocked::End);
-        match task_manager.serve(|notice| wire::write(&mut stream, &notice)) {
+        let left = task_manager.serve(|notice| wire::write(&mut stream, &notice));
+        // The thread that reads has a handle to it too.
+        let _ = stream.shutdown(Shutdown::Both);
+        match left {
             Ok(end) => return Ok(end),
             Err(Left::JobFailed(error)) => return Err(error),
             Err(Left::LeaderLost(error)) if config.stop.requests() > 0 => return Err(error),
