@@ -1,8 +1,8 @@
-//! A process that has workers, and follows the orders of the job's leader.
+//! A process that has workers, and follows the orders of the JobManager.
 //!
-//! It starts an attempt when it is told to, passes on what its tasks say, ends the attempt when it is told to or when the leader is
-//! lost, says so, and waits for the next. The leader is in the same process, or at the other end of a connection, which is made
-//! again for as long as it takes.
+//! It starts an attempt when it is told to, passes on what its tasks say, ends the attempt when it is told to or when the
+//! JobManager is lost, says so, and waits for the next. The JobManager is in the same process, or at the other end of a connection,
+//! which is made again for as long as it takes.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
