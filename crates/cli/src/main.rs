@@ -45,8 +45,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Running jobs
-    #[command(after_help = "Examples:\n  highwater list\n  highwater list --run-dir /run/jobs --json\n\n\
-                            A job listens if it takes its settings from the command line, or if they name a run directory.")]
+    #[command(
+        after_help = "Examples:\n  highwater list\n  highwater list --run-dir /run/jobs --json\n  highwater list --jobmanager 10.0.0.1:6123\n\n\
+                            A job listens if it takes its settings from the command line, or if they name a run directory."
+    )]
     List(job::ListArgs),
 
     /// How a running job goes
@@ -67,6 +69,22 @@ enum Command {
                             The path of the checkpoint or savepoint goes to standard output when the job has ended. Its next \
                             start goes on from there by itself. If the savepoint fails, the job goes on.")]
     Stop(job::StopArgs),
+
+    /// End a running job at once, without a last checkpoint
+    #[command(after_help = "Examples:\n  highwater cancel visitors\n\n\
+                            Its next start goes on from its newest checkpoint, and processes again what came after. `stop` takes a \
+                            last one before.")]
+    Cancel(job::CancelArgs),
+
+    /// Give a running job of a cluster another parallelism
+    #[command(after_help = "Examples:\n  highwater rescale visitors --parallelism 8 --jobmanager 10.0.0.1:6123\n\n\
+                            The job takes a checkpoint and goes on from it. How long no records flowed for that goes to standard \
+                            output.")]
+    Rescale(job::RescaleArgs),
+
+    /// The TaskManagers of a cluster
+    #[command(after_help = "Examples:\n  highwater task-managers --jobmanager 10.0.0.1:6123,10.0.0.2:6123")]
+    TaskManagers(job::TaskManagersArgs),
 
     /// Start the program of a job from a savepoint or checkpoint
     #[command(
@@ -104,6 +122,9 @@ fn main() -> ExitCode {
         Command::Info(args) => job::info(args, &mut out),
         Command::Savepoint(args) => job::savepoint(args, &mut out),
         Command::Stop(args) => job::stop(args, &mut out),
+        Command::Cancel(args) => job::cancel(args, &mut out),
+        Command::Rescale(args) => job::rescale(args, &mut out),
+        Command::TaskManagers(args) => job::task_managers(args, &mut out),
         Command::Resume(args) => resume::run(args, &mut out),
         Command::Checkpoint(command) => checkpoint::run(command, &mut out),
         Command::State(command) => state::run(command, &mut out),

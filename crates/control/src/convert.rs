@@ -11,6 +11,8 @@ use highwater_checkpoint::metadata::{FileDigest, TaskSnapshot};
 use highwater_core::{CheckpointId, Error, ErrorKind, OperatorUid, Result, SubtaskIndex, TaskId};
 
 use crate::proto::v1;
+use crate::proto::v1::answer;
+use crate::protocol::{Answer, Taken};
 
 /// The value of a field that every honest message has.
 ///
@@ -147,5 +149,58 @@ pub fn job_end(result: v1::job_result::Result) -> Result<v1::JobEnd> {
             Ok(end) => Ok(end),
         },
         v1::job_result::Result::Failure(failure) => Err(failure.into()),
+    }
+}
+
+impl From<Answer> for v1::Answer {
+    fn from(answer: Answer) -> Self {
+        let answer = match answer {
+            Answer::Accepted => Some(answer::Answer::Accepted(answer::Accepted {})),
+            Answer::Started { checkpoint } => Some(answer::Answer::Started(answer::Started { checkpoint })),
+            Answer::Ending { taken } => Some(answer::Answer::Ending(answer::Ending { taken: Some(taken.into()) })),
+            Answer::Completed { taken, pause_ms } => {
+                Some(answer::Answer::Completed(answer::Completed { taken: taken.map(Into::into), pause_ms }))
+            }
+            Answer::Failed { reason } => {
+                let kind = v1::ErrorKind::Checkpoint.into();
+                Some(answer::Answer::Failed(v1::Failure { kind, message: reason }))
+            }
+            // None of them is an answer here, and a reader passes over what it does not know.
+            Answer::Status(_) | Answer::Unknown => None,
+        };
+        v1::Answer { answer }
+    }
+}
+
+impl TryFrom<v1::Answer> for Answer {
+    type Error = Error;
+
+    fn try_from(answer: v1::Answer) -> Result<Self> {
+        Ok(match answer.answer {
+            Some(answer::Answer::Accepted(_)) => Answer::Accepted,
+            Some(answer::Answer::Started(started)) => Answer::Started { checkpoint: started.checkpoint },
+            Some(answer::Answer::Ending(ending)) => {
+                Answer::Ending { taken: required(ending.taken, "ending.taken")?.into() }
+            }
+            Some(answer::Answer::Completed(answer::Completed { taken, pause_ms })) => {
+                Answer::Completed { taken: taken.map(Into::into), pause_ms }
+            }
+            Some(answer::Answer::Failed(failure)) => Answer::Failed { reason: failure.message },
+            None => Answer::Unknown,
+        })
+    }
+}
+
+impl From<Taken> for v1::Taken {
+    fn from(taken: Taken) -> Self {
+        let Taken { checkpoint, path, bytes, duration_ms } = taken;
+        v1::Taken { checkpoint, path, bytes, duration_ms }
+    }
+}
+
+impl From<v1::Taken> for Taken {
+    fn from(taken: v1::Taken) -> Self {
+        let v1::Taken { checkpoint, path, bytes, duration_ms } = taken;
+        Taken { checkpoint, path, bytes, duration_ms }
     }
 }

@@ -7,7 +7,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-use highwater_core::{Error, Result};
+use highwater_core::{Error, ErrorKind, Result};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -100,8 +100,16 @@ impl Round {
         self.tried.push((address, words));
     }
 
-    /// What was tried, for people.
-    pub fn report(&self) -> String {
+    /// Nobody leads who was looked for at `addresses` for so long.
+    pub fn nobody(&self, addresses: &Addresses, searched: Duration) -> Error {
+        let message = format!(
+            "no leading JobManager at {addresses} for {searched:.1?} ({}): is one running, and is the address right?",
+            self.report()
+        );
+        Error::new(ErrorKind::Cluster, message)
+    }
+
+    fn report(&self) -> String {
         let tried = self.tried.iter().map(|(address, why)| format!("{address}: {why}"));
         tried.collect::<Vec<_>>().join("; ")
     }

@@ -9,6 +9,7 @@
 //!
 //! `docs/control.md` describes the protocol for programs in other languages.
 
+pub mod client;
 pub mod connection;
 pub mod convert;
 mod endpoint;
@@ -21,6 +22,7 @@ pub mod server;
 mod session;
 pub mod task_manager;
 
+pub use client::{ClusterAnswers, ClusterClient};
 pub use connection::{Answers, Connection};
 pub use endpoint::Addresses;
 pub use identity::{Identity, PROTOCOL_VERSION};

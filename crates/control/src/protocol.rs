@@ -35,6 +35,13 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         savepoint: Option<Savepoint>,
     },
+    /// The end of the job at once, without a last checkpoint.
+    Cancel {},
+    /// Another parallelism, from the next checkpoint on; the job goes on.
+    Rescale {
+        /// Workers of the job.
+        parallelism: u32,
+    },
 }
 
 /// Where a savepoint goes.
@@ -67,6 +74,9 @@ pub enum Answer {
         /// What was taken, if anything.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         taken: Option<Taken>,
+        /// Of another parallelism: how long no records flowed for it, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pause_ms: Option<u64>,
     },
     /// It was not done, and will not be.
     Failed {
@@ -180,6 +190,8 @@ mod tests {
                 Request::Stop { drain: true, savepoint: Some(target()) },
                 r#"{"version":1,"request":"stop","drain":true,"savepoint":{"target":"/savepoints"}}"#,
             ),
+            (Request::Cancel {}, r#"{"version":1,"request":"cancel"}"#),
+            (Request::Rescale { parallelism: 4 }, r#"{"version":1,"request":"rescale","parallelism":4}"#),
         ] {
             assert_eq!(request.line().trim_end(), line);
             assert_eq!(Request::parse(request.line().as_bytes()).unwrap(), request);
@@ -211,11 +223,11 @@ mod tests {
     #[test]
     fn answers_are_pinned_and_unknown_ones_are_passed_over() {
         let taken = Taken { checkpoint: 7, path: "file:///s/x".to_owned(), bytes: 10, duration_ms: 5 };
-        let line = Answer::Completed { taken: Some(taken) }.line();
+        let line = Answer::Completed { taken: Some(taken), pause_ms: None }.line();
         let expected =
             r#"{"answer":"completed","taken":{"checkpoint":7,"path":"file:///s/x","bytes":10,"duration_ms":5}}"#;
         assert_eq!(line.trim_end(), expected);
-        assert_eq!(Answer::Completed { taken: None }.line().trim_end(), r#"{"answer":"completed"}"#);
+        assert_eq!(Answer::Completed { taken: None, pause_ms: None }.line().trim_end(), r#"{"answer":"completed"}"#);
         let newer: Answer = serde_json::from_str(r#"{"answer":"half-way","percent":50}"#).unwrap();
         assert_eq!((newer.clone(), newer.is_last()), (Answer::Unknown, false));
     }

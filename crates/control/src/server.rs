@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing here waits for a peer. Orders are queued; who leaves them for longer than the heartbeat timeout loses its session.
 
+mod jobs;
 mod service;
 mod session;
 
@@ -21,6 +22,7 @@ use tonic::Status;
 use tonic::metadata::MetadataValue;
 use tonic::transport::server::TcpIncoming;
 
+pub use jobs::Answers;
 pub use session::Session;
 
 use service::Calls;
@@ -29,6 +31,8 @@ use crate::identity::Identity;
 use crate::network::{CONNECTION_WINDOW, Heartbeats, LONGEST_MESSAGE, Network, STREAM_WINDOW};
 use crate::proto::v1;
 use crate::proto::v1::job_manager_server::JobManagerServer;
+use crate::proto::v1::jobs_server::JobsServer;
+use crate::protocol::Request;
 use crate::session::Notice;
 
 /// Tells that a JobManager does not lead; its value is the leader's address, or empty.
@@ -51,6 +55,24 @@ pub trait JobManagerHandler: Send + Sync + 'static {
 
     /// Nothing more comes from it: the connection broke, it was silent for too long, or the session was closed.
     fn lost(&self, session: &Session, why: Error);
+
+    /// How the job goes, with so many of its newest checkpoints.
+    ///
+    /// # Errors
+    /// If this JobManager does not know.
+    fn job(&self, checkpoints: usize) -> std::result::Result<v1::Job, Rejection>;
+
+    /// The TaskManagers that are registered.
+    ///
+    /// # Errors
+    /// If this JobManager does not know.
+    fn task_managers(&self) -> std::result::Result<Vec<v1::TaskManager>, Rejection>;
+
+    /// A client asks for something other than the status. What becomes of it goes to `answers`, now or later.
+    ///
+    /// # Errors
+    /// If this JobManager does not do it, and will not.
+    fn ask(&self, request: Request, answers: Answers) -> std::result::Result<(), Rejection>;
 }
 
 /// Why a JobManager does not do what it is asked for.
@@ -132,7 +154,8 @@ impl Server {
             .http2_keepalive_timeout(Some(heartbeats.timeout))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .add_service(sessions);
+            .add_service(sessions)
+            .add_service(JobsServer::new(Calls(Arc::clone(&desk))));
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async { drop(stopped.await) };
         let serving = network.handle().spawn(async move {

@@ -315,7 +315,7 @@ impl StreamExecutionEnvironment {
             return Ok(None);
         }
         let dir = RunDir::at(run_dir.as_deref());
-        match ControlSocket::open(&dir, &config.name, &self.client) {
+        match ControlSocket::open(&dir, &config.name, &self.client, &self.stop) {
             Ok(socket) => Ok(Some(socket)),
             Err(error) if run_dir.is_some() => Err(error),
             Err(error) => {

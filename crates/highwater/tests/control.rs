@@ -130,7 +130,7 @@ fn ask(job: &RunningJob, request: &Request) -> Vec<Answer> {
 
 fn completed(answers: &[Answer]) -> Taken {
     match answers.last() {
-        Some(Answer::Completed { taken: Some(taken) }) => taken.clone(),
+        Some(Answer::Completed { taken: Some(taken), .. }) => taken.clone(),
         _ => panic!("nothing was taken: {answers:?}"),
     }
 }

@@ -6,7 +6,8 @@ use clap::Args;
 use highwater_control::{Answer, Connection, Request, RunningJob, Status};
 use highwater_core::{Error, ErrorKind, Result};
 
-use super::JobArgs;
+use super::cluster::ClusterJob;
+use super::meant::{Job, JobArgs};
 use crate::failure::{Failure, Finding};
 use crate::output::Output;
 
@@ -18,11 +19,24 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct InfoArgs {
     #[command(flatten)]
     job: JobArgs,
+
+    /// In a cluster, how many of the newest checkpoints are shown
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    checkpoints: u32,
 }
 
 /// Runs the command.
 pub fn run(args: &InfoArgs, out: &mut Output) -> Result<Finding, Failure> {
-    let job = args.job.find()?;
+    let job = match args.job.find()? {
+        Job::Here(job) => job,
+        Job::Cluster { mut client, name } => {
+            let job = ClusterJob::from(client.job(&name, args.checkpoints)?);
+            return match out.is_json() {
+                true => Ok(out.document(&job).map(|()| Finding::Fine)?),
+                false => Ok(job.show(out).map(|()| Finding::Fine)?),
+            };
+        }
+    };
     let status = status(&job)?;
     if out.is_json() {
         out.document(&status)?;

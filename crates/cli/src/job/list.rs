@@ -1,11 +1,13 @@
 //! `highwater list`
 
 use clap::Args;
+use highwater_control::proto::v1;
 use highwater_control::{RunningJob, Status};
 use serde::Serialize;
 
-use super::RunDirArgs;
+use super::cluster::ClusterJob;
 use super::info::status;
+use super::meant::{Place, PlaceArgs};
 use crate::failure::{Failure, Finding};
 use crate::output::Output;
 use crate::table::Table;
@@ -14,7 +16,7 @@ use crate::table::Table;
 #[derive(Debug, Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    run_dir: RunDirArgs,
+    place: PlaceArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -37,7 +39,10 @@ struct Listed {
 
 /// Runs the command.
 pub fn run(args: &ListArgs, out: &mut Output) -> Result<Finding, Failure> {
-    let dir = args.run_dir.dir();
+    let dir = match args.place.find()? {
+        Place::Here(dir) => dir,
+        Place::Cluster(mut client) => return cluster(client.jobs()?, out),
+    };
     let listing = Listing { jobs: dir.jobs()?.iter().map(Listed::of).collect() };
     if out.is_json() {
         out.document(&listing)?;
@@ -46,6 +51,29 @@ pub fn run(args: &ListArgs, out: &mut Output) -> Result<Finding, Failure> {
     } else {
         out.table(&listing.table())?;
     }
+    Ok(Finding::Fine)
+}
+
+#[derive(Serialize)]
+struct ClusterListing {
+    jobs: Vec<ClusterJob>,
+}
+
+/// The jobs of a cluster.
+fn cluster(jobs: Vec<v1::Job>, out: &mut Output) -> Result<Finding, Failure> {
+    let jobs: Vec<_> = jobs.into_iter().map(ClusterJob::from).collect();
+    if out.is_json() {
+        out.document(&ClusterListing { jobs })?;
+        return Ok(Finding::Fine);
+    }
+    let header = ["JOB", "PHASE", "PARALLELISM", "ATTEMPTS", "RESTARTS", "CHECKPOINTS", "FAILED", "SAVEPOINTS"];
+    let mut table = Table::new(header);
+    for job in jobs {
+        let numbers = [job.attempts, job.restarts, job.checkpoints_completed, job.checkpoints_failed, job.savepoints];
+        let [attempts, restarts, completed, failed, savepoints] = numbers.map(|number| number.to_string());
+        table.row([job.job, job.phase, job.parallelism.to_string(), attempts, restarts, completed, failed, savepoints]);
+    }
+    out.table(&table)?;
     Ok(Finding::Fine)
 }
 

@@ -1,9 +1,10 @@
 //! `highwater savepoint` and `highwater checkpoint trigger`
 
 use clap::Args;
-use highwater_control::{Request, RunningJob, Savepoint};
+use highwater_control::{Request, Savepoint};
 
-use super::{Done, JobArgs, ask, target};
+use super::meant::{Job, JobArgs};
+use super::target;
 use crate::failure::{Failure, Finding};
 use crate::output::Output;
 
@@ -28,20 +29,20 @@ pub struct TriggerArgs {
 pub fn run(args: &SavepointArgs, out: &mut Output) -> Result<Finding, Failure> {
     let target = args.dir.as_deref().map(target).transpose()?;
     let request = Request::Savepoint(Savepoint { target });
-    take(&args.job.find()?, &request, "a savepoint", out)
+    take(args.job.find()?, &request, "a savepoint", out)
 }
 
 /// Runs `highwater checkpoint trigger`.
 pub fn trigger(args: &TriggerArgs, out: &mut Output) -> Result<Finding, Failure> {
-    take(&args.job.find()?, &Request::Checkpoint {}, "a checkpoint", out)
+    take(args.job.find()?, &Request::Checkpoint {}, "a checkpoint", out)
 }
 
 /// The path alone goes to standard output, so that a script can take it.
-fn take(job: &RunningJob, request: &Request, what: &str, out: &mut Output) -> Result<Finding, Failure> {
-    let taken = ask(job, request, what)?;
+fn take(mut job: Job, request: &Request, what: &str, out: &mut Output) -> Result<Finding, Failure> {
+    let done = job.ask(request, what)?;
     if out.is_json() {
-        out.document(&Done { job: job.name.clone(), pid: job.pid, taken })?;
-    } else if let Some(taken) = taken {
+        out.document(&done)?;
+    } else if let Some(taken) = done.taken {
         out.line(&taken.path)?;
     }
     Ok(Finding::Fine)

@@ -3,7 +3,8 @@
 use clap::Args;
 use highwater_control::{Request, Savepoint};
 
-use super::{Done, JobArgs, ask, target};
+use super::meant::JobArgs;
+use super::target;
 use crate::failure::{Failure, Finding};
 use crate::output::Output;
 
@@ -31,11 +32,10 @@ pub fn run(args: &StopArgs, out: &mut Output) -> Result<Finding, Failure> {
     let dir = args.savepoint_dir.as_deref().map(target).transpose()?;
     let savepoint = (args.savepoint || dir.is_some()).then_some(Savepoint { target: dir });
     let what = if savepoint.is_some() { "its end with a savepoint" } else { "its end" };
-    let job = args.job.find()?;
-    let taken = ask(&job, &Request::Stop { drain: args.drain, savepoint }, what)?;
+    let done = args.job.find()?.ask(&Request::Stop { drain: args.drain, savepoint }, what)?;
     if out.is_json() {
-        out.document(&Done { job: job.name.clone(), pid: job.pid, taken })?;
-    } else if let Some(taken) = taken {
+        out.document(&done)?;
+    } else if let Some(taken) = done.taken {
         out.line(&taken.path)?;
     }
     Ok(Finding::Fine)

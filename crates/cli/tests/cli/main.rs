@@ -1,6 +1,7 @@
 //! Every command, on the checkpoints of a small job that really ran.
 
 mod checkpoint;
+mod cluster;
 mod job;
 mod run;
 mod running;

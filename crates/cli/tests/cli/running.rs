@@ -134,9 +134,18 @@ impl Running {
         assert!(sent.success());
     }
 
-    fn wait_for_end(mut self) {
+    fn wait_for_end(self) {
+        self.wait_for_exit(0);
+    }
+
+    /// A job that did not reach its end.
+    fn wait_for_failure(self) {
+        self.wait_for_exit(1);
+    }
+
+    fn wait_for_exit(mut self, code: i32) {
         let status = wait_for("the end", || self.child.try_wait().unwrap());
-        assert_eq!(status.code(), Some(0));
+        assert_eq!(status.code(), Some(code));
     }
 }
 
@@ -256,6 +265,20 @@ fn what_cannot_be_done_is_said_and_the_job_goes_on() {
     assert_eq!(place.json(&["list"]), json!({"jobs": []}), "a killed job is not running");
     place.refused(&["stop", &name], &["is running"]);
     place.counted_once("a");
+}
+
+#[test]
+fn a_job_is_cancelled_and_goes_on_from_its_newest_checkpoint() {
+    let place = Place::new();
+    let job = place.start("a", &[]);
+    place.refused(&["rescale", "ticks", "--parallelism", "2"], &["has not done it", "in a cluster", "--workers"]);
+    assert_eq!(place.text(&["cancel", "ticks"]), "");
+    job.wait_for_failure();
+    assert_eq!(place.json(&["list"]), json!({"jobs": []}));
+    let job = place.start("a", &[]);
+    assert!(place.json(&["info", "ticks"])["restored"].as_str().unwrap().contains("/a/ticks/chk-"));
+    assert_eq!(place.json(&["cancel", &job.name])["taken"], Value::Null);
+    job.wait_for_failure();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use highwater_core::{Error, ErrorKind};
+use highwater_core::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -84,23 +84,14 @@ impl Connector {
             self.leader = None;
             let searched = began.elapsed();
             if give_up() {
-                return Err(NotConnected::GivenUp(self.nobody(&round, searched)));
+                return Err(NotConnected::GivenUp(round.nobody(&self.addresses, searched)));
             }
             if reminded.elapsed() >= REMINDER {
-                tracing::warn!("{}", self.nobody(&round, searched));
+                tracing::warn!("{}", round.nobody(&self.addresses, searched));
                 reminded = Instant::now();
             }
             sleep(PAUSE).await;
         }
-    }
-
-    fn nobody(&self, round: &Round, searched: Duration) -> Error {
-        let message = format!(
-            "no leading JobManager at {} for {searched:.1?} ({}): is one running, and is the address right?",
-            self.addresses,
-            round.report()
-        );
-        Error::new(ErrorKind::Cluster, message)
     }
 
     /// Opens a session with the JobManager at `address`.

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater_control::proto::v1;
-use highwater_control::server::Session;
+use highwater_control::server::{Answers, Session};
 use highwater_control::{
     Addresses, Connected, Connector, Heartbeats, Identity, JobManagerHandler, Network, NotConnected, Notice,
-    PROTOCOL_VERSION, Rejection, Server,
+    PROTOCOL_VERSION, Rejection, Request, Server,
 };
 use highwater_core::Error;
 
@@ -28,10 +28,11 @@ pub enum Heard {
     Registered(v1::Register, Session),
     Notice(Notice),
     Lost(Error),
+    Asked(Request, Answers),
 }
 
-/// What it answers registrations with.
-pub type Verdict = Box<dyn Fn(&Session) -> Result<u64, Rejection> + Send + Sync>;
+/// Whether it leads, and with which token.
+pub type Verdict = Box<dyn Fn() -> Result<u64, Rejection> + Send + Sync>;
 
 struct Recorder {
     heard: Mutex<Sender<Heard>>,
@@ -48,7 +49,7 @@ impl Recorder {
 
 impl JobManagerHandler for Recorder {
     fn register(&self, register: v1::Register, session: &Session) -> Result<u64, Rejection> {
-        let verdict = (self.verdict)(session)?;
+        let verdict = (self.verdict)()?;
         self.hear(Heard::Registered(register, session.clone()));
         Ok(verdict)
     }
@@ -62,6 +63,30 @@ impl JobManagerHandler for Recorder {
 
     fn lost(&self, _: &Session, why: Error) {
         self.hear(Heard::Lost(why));
+    }
+
+    fn job(&self, checkpoints: usize) -> Result<v1::Job, Rejection> {
+        let leader_token = (self.verdict)()?;
+        let checkpoint = |id| v1::Checkpoint { id, kind: "checkpoint".to_owned(), ..v1::Checkpoint::default() };
+        let checkpoints = (0..checkpoints as u64).map(checkpoint).collect();
+        Ok(v1::Job {
+            name: identity().job,
+            phase: "running".to_owned(),
+            leader_token,
+            checkpoints,
+            ..v1::Job::default()
+        })
+    }
+
+    fn task_managers(&self) -> Result<Vec<v1::TaskManager>, Rejection> {
+        (self.verdict)()?;
+        Ok(vec![v1::TaskManager { id: "first".to_owned(), slots: 2, ..v1::TaskManager::default() }])
+    }
+
+    fn ask(&self, request: Request, answers: Answers) -> Result<(), Rejection> {
+        (self.verdict)()?;
+        self.hear(Heard::Asked(request, answers));
+        Ok(())
     }
 }
 
@@ -85,11 +110,11 @@ impl JobManager {
 
     /// One that leads with `token`.
     pub fn leading(token: u64, heartbeats: Heartbeats) -> Self {
-        JobManager::start(heartbeats, Box::new(move |_| Ok(token)))
+        JobManager::start(heartbeats, Box::new(move || Ok(token)))
     }
 
     pub fn standby(leader: Option<String>) -> Self {
-        JobManager::start(CALM, Box::new(move |_| Err(Rejection::Standby { leader: leader.clone() })))
+        JobManager::start(CALM, Box::new(move || Err(Rejection::Standby { leader: leader.clone() })))
     }
 
     pub fn address(&self) -> String {
@@ -111,6 +136,13 @@ impl JobManager {
         match self.hear() {
             Heard::Notice(notice) => notice,
             other => panic!("not a notice: {other:?}"),
+        }
+    }
+
+    pub fn asked(&self) -> (Request, Answers) {
+        match self.hear() {
+            Heard::Asked(request, answers) => (request, answers),
+            other => panic!("not a request: {other:?}"),
         }
     }
 

@@ -170,7 +170,7 @@ fn who_does_not_fit_is_refused_and_nobody_hears_of_it() {
         let refusal = task_manager.refused(&register);
         assert!(refusal.contains(why) && refusal.contains(&job_manager.address()), "{refusal}");
     }
-    let choosy = JobManager::start(CALM, Box::new(|_| Err(Rejection::Refused { reason: "the job has ended".into() })));
+    let choosy = JobManager::start(CALM, Box::new(|| Err(Rejection::Refused { reason: "the job has ended".into() })));
     assert!(TaskManager::of(&[&choosy.address()]).refused(&register()).contains("the job has ended"));
     assert!(job_manager.heard.try_recv().is_err() && choosy.heard.try_recv().is_err());
 }
