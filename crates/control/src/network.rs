@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use highwater_core::{Error, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 /// No honest message is longer, in bytes: an acknowledgement names every file of a task's snapshot, and small state is in it.
 pub const LONGEST_MESSAGE: usize = 1 << 30;
@@ -90,21 +92,72 @@ impl Heartbeats {
     }
 
     /// Ends with how long it was silent, once `heard` has not told of a later moment for the timeout.
-    ///
-    /// Time in which this process itself stood still (halted, or its machine was) does not count: what the other has sent meanwhile
-    /// waits to be read.
-    pub(crate) async fn silence(self, heard: &tokio::sync::watch::Receiver<tokio::time::Instant>) -> Duration {
-        let mut since = *heard.borrow();
-        let mut ticked = tokio::time::Instant::now();
+    pub(crate) async fn silence(self, heard: &watch::Receiver<Instant>) -> Duration {
+        let mut silence = Silence { heartbeats: self, since: *heard.borrow(), looked: Instant::now() };
         loop {
-            tokio::time::sleep(self.interval).await;
-            let now = tokio::time::Instant::now();
-            let stood_still = (now - ticked).saturating_sub(self.interval * 2);
-            since = (since + stood_still).max(*heard.borrow());
-            ticked = now;
-            if now - since >= self.timeout {
-                return now - since;
+            sleep(self.interval).await;
+            if let Some(silent) = silence.look(Instant::now(), *heard.borrow()) {
+                return silent;
             }
         }
+    }
+}
+
+/// How long the other side of a session has been silent, looked at once an interval.
+///
+/// Time in which this process itself stood still (halted, or its machine was) does not count: what the other has sent meanwhile
+/// waits to be read.
+struct Silence {
+    heartbeats: Heartbeats,
+    since: Instant,
+    looked: Instant,
+}
+
+impl Silence {
+    /// How long it is, if that is too long; `heard` is when it last said something.
+    fn look(&mut self, now: Instant, heard: Instant) -> Option<Duration> {
+        let Heartbeats { interval, timeout } = self.heartbeats;
+        let stood_still = (now - self.looked).saturating_sub(interval * 2);
+        self.since = (self.since + stood_still).max(heard);
+        self.looked = now;
+        Some(now - self.since).filter(|silent| *silent >= timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Looks at the silence since 0 s at these times; the first that is too late.
+    fn too_late(looks: impl IntoIterator<Item = u32>, heard: u32) -> Option<u32> {
+        let start = Instant::now();
+        let heartbeats = Heartbeats { interval: SECOND, timeout: SECOND * 5 };
+        let mut silence = Silence { heartbeats, since: start, looked: start };
+        let heard = |now: u32| start + SECOND * if now >= heard { heard } else { 0 };
+        looks.into_iter().find(|now| silence.look(start + SECOND * *now, heard(*now)).is_some())
+    }
+
+    #[test]
+    fn silence_is_noticed_after_the_timeout() {
+        assert_eq!(too_late(1..20, 0), Some(5));
+        assert_eq!(too_late(1..20, 3), Some(8));
+    }
+
+    #[test]
+    fn a_process_that_stood_still_itself_gives_the_other_its_time() {
+        assert_eq!(too_late([1, 2, 600], 0), None, "what was sent meanwhile is not read yet");
+        assert_eq!(too_late([1, 2, 600, 601, 602], 0), Some(601), "nothing was");
+        assert_eq!(too_late((1..3).chain(600..620), 600), Some(605), "something was, and then no more");
+    }
+
+    #[test]
+    fn heartbeats_that_lose_honest_processes_are_refused() {
+        for (interval, timeout) in [(0, 5), (3, 5), (5, 0)] {
+            let heartbeats = Heartbeats { interval: SECOND * interval, timeout: SECOND * timeout };
+            assert!(heartbeats.check().unwrap_err().to_string().contains("at least twice as long"));
+        }
+        assert!(Heartbeats::default().check().is_ok());
     }
 }
