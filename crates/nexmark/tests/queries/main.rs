@@ -3,6 +3,7 @@
 
 mod minute_files;
 mod oracle;
+mod processing_time;
 mod time;
 
 use std::collections::BTreeMap;
