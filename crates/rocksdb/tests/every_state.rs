@@ -1,11 +1,13 @@
 //! A job with every kind of state, timers and time-to-live, none of whose rows stay in memory: cut and rescaled, over and over.
 
+mod in_stores;
 mod newest;
 mod on_disk;
 
 use highwater_testing::every_state::{Cut, survives};
+use in_stores::has_rows_in_stores;
 use newest::newest;
-use on_disk::{OnDisk, has_rows_in_stores};
+use on_disk::OnDisk;
 
 #[test]
 fn every_kind_of_state_survives_in_rocksdb() {

@@ -1,5 +1,6 @@
 //! Checkpoints with rows in RocksDB that older versions wrote: jobs go on from them, with any parallelism.
 
+mod in_stores;
 mod newest;
 mod on_disk;
 
@@ -10,8 +11,9 @@ use std::time::Duration;
 use highwater::StreamExecutionEnvironment;
 use highwater::connectors::CollectSink;
 use highwater_snapshot::Verifier;
+use in_stores::has_rows_in_stores;
 use newest::newest;
-use on_disk::{OnDisk, has_rows_in_stores};
+use on_disk::OnDisk;
 
 const KEYS: u64 = 300;
 

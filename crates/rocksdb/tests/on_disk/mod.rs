@@ -6,7 +6,6 @@ use std::sync::Arc;
 use highwater::backend::Spilling;
 use highwater::{FsStateBackend, Result, StateBackend};
 use highwater_rocksdb::RocksDBRowStores;
-use highwater_snapshot::Snapshot;
 use highwater_storage::CheckpointStorage;
 
 pub struct OnDisk {
@@ -30,11 +29,4 @@ impl StateBackend for OnDisk {
     fn spilling(&self, _workers: usize) -> Result<Option<Spilling>> {
         Ok(Some(Spilling { stores: Arc::new(RocksDBRowStores::new(&self.local_dir, 0)?), budget_bytes: 1 }))
     }
-}
-
-/// Whether rows are in the files of RocksDB.
-pub fn has_rows_in_stores(snapshot: &Snapshot) -> bool {
-    let tasks = snapshot.metadata().operators.iter().flat_map(|operator| &operator.subtasks);
-    let stores = tasks.flat_map(|(_, task)| &task.keyed).filter_map(|keyed| keyed.store.as_ref());
-    stores.flat_map(|store| &store.files).any(|(local, _)| local.ends_with(".sst"))
 }
