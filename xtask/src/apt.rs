@@ -5,16 +5,16 @@ use std::process::Stdio;
 
 use crate::child;
 
-/// Installs `packages`, as root or through sudo.
+/// Installs `packages`, as root or through sudo; what is said about it goes to standard error.
 pub fn install(packages: &[&str], root: &Path) -> Result<(), String> {
-    println!("installing {}", packages.join(" and "));
+    eprintln!("installing {}", packages.join(" and "));
     let is_root = std::env::var("USER").is_ok_and(|user| user == "root") || !runs("sudo", "--version", root);
     let (command, sudo): (&str, &[&str]) = if is_root { ("apt-get", &[]) } else { ("sudo", &["apt-get"]) };
     // A fresh system has no lists of packages.
     for (args, packages) in
         [(&["update", "-q"][..], &[][..]), (&["install", "-y", "-q", "--no-install-recommends"], packages)]
     {
-        child::to_success(child::command(command, root).args(sudo).args(args).args(packages))
+        child::to_success_aside(child::command(command, root).args(sudo).args(args).args(packages))
             .map_err(|why| format!("{why}: as root, run apt-get update && apt-get install {}", packages.join(" ")))?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! * [`options`]: what the command line asks for;
 //! * [`highwater`], [`flink`]: how a job of each is run, and how Flink is installed;
 //! * [`rows`]: whether two results are the same;
-//! * [`report`]: medians, ratios and the table.
+//! * [`report`]: medians, ratios and the tables.
 //!
 //! Both run the same job over the same rows, in turn, each run in a process of its own: only figures of one invocation can be
 //! compared. A benchmark whose results differ is an error, before any figure of it is printed.
@@ -24,7 +24,7 @@ pub use options::{HELP, Options};
 
 use crate::services::home::{Home, create_dir, remove_dir};
 use flink::Flink;
-use report::{Checked, Measured, Report};
+use report::{Checked, Measured, Report, Summary};
 
 /// The benchmark that is no query of Nexmark.
 const KEYED_COUNT: &str = "keyed-count";
@@ -37,12 +37,19 @@ pub fn run(options: &Options, root: &Path) -> Result<(), String> {
     let flink = Flink::prepare(&home, &work, root)?;
     highwater::build(options, root)?;
     let comparison = Comparison { options, root, work: &work, flink };
-    let reports = jobs.iter().map(|job| comparison.run(job)).collect::<Result<Vec<_>, _>>();
-    let reports = reports.map_err(|why| format!("{why}\nlogs and results are in {}", work.dir.display()))?;
+    let mut reports = Vec::new();
+    for job in &jobs {
+        let report =
+            comparison.run(job).map_err(|why| format!("{why}\nlogs and results are in {}", work.dir.display()))?;
+        if !options.json {
+            println!("{report}");
+        }
+        reports.push(report);
+    }
     if options.json {
         println!("{:#}", reports.iter().map(Report::json).collect::<serde_json::Value>());
     } else {
-        reports.iter().for_each(|report| println!("{report}"));
+        print!("{}", Summary(&reports));
     }
     work.end()
 }

@@ -48,6 +48,11 @@ pub fn to_success(command: &mut Command) -> Result<(), String> {
     success(status)
 }
 
+/// Runs `command` to its end, which must be exit code 0; what it says goes to standard error, for standard output has a result.
+pub fn to_success_aside(command: &mut Command) -> Result<(), String> {
+    to_success(command.stdout(std::io::stderr()))
+}
+
 /// Runs `command` to its end, which must be exit code 0, and returns what it says; its errors go to the end of `log`.
 pub fn to_text(command: &mut Command, log: &Path) -> Result<String, String> {
     let file = File::options().create(true).append(true).open(log);
@@ -136,6 +141,20 @@ mod tests {
     fn an_exit_code_is_a_result() {
         assert_eq!(to_success_within(&mut sh("true"), LONG), Ok(()));
         assert_eq!(to_success(&mut sh("CODE=3 sh -c 'exit $CODE'")), Err("exit status: 3".to_string()));
+    }
+
+    /// Standard output is the process's, so this test looks at itself in another process.
+    #[test]
+    fn what_a_command_says_aside_is_not_in_the_output() {
+        const SAY: &str = "XTASK_TEST_SAYS_ASIDE";
+        if std::env::var_os(SAY).is_some() {
+            return to_success_aside(&mut sh("echo said")).unwrap();
+        }
+        let name = "child::tests::what_a_command_says_aside_is_not_in_the_output";
+        let mut test = Command::new(std::env::current_exe().unwrap());
+        let output = test.args(["--exact", name, "--nocapture"]).env(SAY, "1").output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().filter(|line| *line == "said").count();
+        assert_eq!((text(&output.stdout), text(&output.stderr)), (0, 1), "{output:?}");
     }
 
     #[test]

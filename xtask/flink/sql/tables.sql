@@ -53,3 +53,8 @@ CREATE VIEW bid AS
 SELECT bid.auction, bid.bidder, bid.price, bid.channel, bid.url, `dateTime`, bid.extra
 FROM event
 WHERE event_type = 2;
+
+CREATE TABLE side_input (
+    key BIGINT,
+    `value` VARCHAR
+) WITH ('connector' = 'side-input');

@@ -65,6 +65,8 @@ impl Flink {
         let mut java = child::command("java", &self.root);
         let Options { heap, parallelism, keys, memory_budget, .. } = options;
         java.args([format!("-Xms{heap}"), format!("-Xmx{heap}"), "-XX:+UseG1GC".to_owned()]);
+        // Flink leaves jars of 70 MB there.
+        java.arg(format!("-Djava.io.tmpdir={}", dir.display()));
         java.args(OPEN_PACKAGES.map(|package| format!("--add-opens=java.base/{package}=ALL-UNNAMED")));
         java.arg(format!(
             "-Dlog4j.configurationFile={}",
@@ -99,11 +101,11 @@ fn installed_jars(home: &Home, root: &Path) -> Result<PathBuf, String> {
     let mut pip = child::command("pip3", root);
     pip.args(["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"]).arg(&part);
     pip.arg(format!("apache-flink-libraries=={VERSION}"));
-    child::to_success(&mut pip).map_err(|why| format!("cannot install Flink with pip3: {why}"))?;
+    child::to_success_aside(&mut pip).map_err(|why| format!("cannot install Flink with pip3: {why}"))?;
     let wheel = part.join(format!("apache_flink_libraries-{VERSION}-py2.py3-none-any.whl"));
     let mut unpack = child::command("python3", root);
     unpack.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(part.join("wheel"));
-    child::to_success(&mut unpack).map_err(|why| format!("cannot unpack {}: {why}", wheel.display()))?;
+    child::to_success_aside(&mut unpack).map_err(|why| format!("cannot unpack {}: {why}", wheel.display()))?;
     // By a rename, so that an installation that was interrupted is none.
     let lib = part.join("wheel/pyflink/lib");
     fs::rename(&lib, &jars).map_err(|why| format!("cannot move {} to {}: {why}", lib.display(), jars.display()))?;
@@ -120,7 +122,7 @@ fn compile(jars: &Path, classes: &Path, root: &Path) -> Result<(), String> {
     javac.args(["-nowarn", "-proc:none", "--release", "17", "-d"]).arg(classes);
     javac.args(["-cp", &format!("{}/*", jars.display())]);
     javac.args(paths.filter(|path| path.extension().is_some_and(|extension| extension == "java")));
-    child::to_success(&mut javac).map_err(|why| format!("cannot compile the jobs of Flink: {why}"))
+    child::to_success_aside(&mut javac).map_err(|why| format!("cannot compile the jobs of Flink: {why}"))
 }
 
 /// What the JSON of a run says.
@@ -147,6 +149,14 @@ fn measured(job: &str, said: &str) -> Option<Measured> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn temporary_files_go_to_the_folder_of_the_run() {
+        let flink = Flink { root: PathBuf::new(), class_path: String::new() };
+        let java = flink.java("q0", 1, 1, &Options::default(), Path::new("/scratch"));
+        let before_main = java.get_args().take_while(|word| *word != "highwater.bench.Main");
+        assert!(before_main.into_iter().any(|word| word == "-Djava.io.tmpdir=/scratch"), "{java:?}");
+    }
 
     #[test]
     fn what_a_run_says_is_understood() {

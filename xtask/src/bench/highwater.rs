@@ -15,7 +15,8 @@ pub fn build(options: &Options, root: &Path) -> Result<(), String> {
     if options.backend == Backend::Rocksdb {
         setup::rocksdb(root)?;
     }
-    child::to_success(&mut cargo("build", options, root)).map_err(|why| format!("cannot build highwater-bench: {why}"))
+    let built = child::to_success_aside(&mut cargo("build", options, root));
+    built.map_err(|why| format!("cannot build highwater-bench: {why}"))
 }
 
 /// Runs a job once.

@@ -1,10 +1,15 @@
-//! What the rounds of a benchmark showed, as a table or as JSON.
+//! What the rounds of a benchmark showed, as a table or as JSON, and a summary of all.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
 use super::options::{Backend, Options};
+
+/// Keys of the figures that are in the summary.
+const RATE: &str = "k_rows_per_s";
+const CPU: &str = "cpu_seconds_per_million_rows";
+const MEMORY: &str = "peak_mib";
 
 /// What one run showed.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +48,9 @@ pub struct Report {
     figures: Vec<Figure>,
 }
 
+/// All benchmarks in one table, a line each.
+pub struct Summary<'a>(pub &'a [Report]);
+
 /// A figure of both; of checkpoints there is none where none was completed.
 #[derive(Debug)]
 struct Figure {
@@ -79,9 +87,9 @@ impl Report {
         };
         let checkpoint = |of: fn(&Checkpoints) -> f64| move |run: &Measured| run.checkpoints.as_ref().map(of);
         let figures = vec![
-            figure("k rows/s", "k_rows_per_s", &|run| Some(run.rows_per_s / 1e3)),
-            figure("CPU s/M rows", "cpu_seconds_per_million_rows", &|run| Some(run.cpu_seconds / millions)),
-            figure("peak MiB", "peak_mib", &|run| Some(run.peak_bytes / 1_048_576.0)),
+            figure("k rows/s", RATE, &|run| Some(run.rows_per_s / 1e3)),
+            figure("CPU s/M rows", CPU, &|run| Some(run.cpu_seconds / millions)),
+            figure("peak MiB", MEMORY, &|run| Some(run.peak_bytes / 1_048_576.0)),
             figure("checkpoints", "checkpoints", &checkpoint(|all| all.completed)),
             figure("their ms, p50", "checkpoint_p50_ms", &checkpoint(|all| all.p50_ms)),
             figure("their ms, max", "checkpoint_max_ms", &checkpoint(|all| all.max_ms)),
@@ -135,11 +143,32 @@ impl fmt::Display for Report {
         writeln!(f, "  {:<15}{:>28}{:>28}{:>10}", "", "highwater", "flink", "ratio")?;
         for figure in self.figures.iter().filter(|figure| figure.ours.or(figure.theirs).is_some()) {
             let cell = |spread: Option<Spread>| spread.map_or("-".to_owned(), |spread| spread.to_string());
-            let ratio = figure.ratio().map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+            let ratio = ratio_text(figure.ratio());
             writeln!(f, "  {:<15}{:>28}{:>28}{ratio:>10}", figure.name, cell(figure.ours), cell(figure.theirs))?;
         }
         Ok(())
     }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [ours, theirs] = ["highwater k rows/s", "flink k rows/s"];
+        writeln!(f, "{:<12}{ours:>20}{theirs:>16}{:>8}{:>11}{:>14}", "job", "ratio", "CPU ratio", "memory ratio")?;
+        for Report { job, figures, .. } in self.0 {
+            let figure = |key| figures.iter().find(|figure| figure.key == key);
+            let rate = |side: fn(&Figure) -> Option<Spread>| {
+                figure(RATE).and_then(side).map_or("-".to_owned(), |Spread { median, .. }| format!("{median:.1}"))
+            };
+            let (ours, theirs) = (rate(|figure| figure.ours), rate(|figure| figure.theirs));
+            let [speed, cpu, memory] = [RATE, CPU, MEMORY].map(|key| ratio_text(figure(key).and_then(Figure::ratio)));
+            writeln!(f, "{job:<12}{ours:>20}{theirs:>16}{speed:>8}{cpu:>11}{memory:>14}")?;
+        }
+        Ok(())
+    }
+}
+
+fn ratio_text(ratio: Option<f64>) -> String {
+    ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"))
 }
 
 impl Figure {
@@ -202,6 +231,18 @@ mod tests {
         assert_eq!(cells("CPU s"), "CPU s/M rows 1.0 (1.0-1.0) 1.0 (1.0-1.0) 1.00");
         assert_eq!(cells("their ms, p50"), "their ms, p50 - 7.0 (7.0-7.0) -");
         assert!(text.contains("heap of Flink 4g") && text.contains("the same in both, over 5 rows: 3 rows"), "{text}");
+    }
+
+    #[test]
+    fn the_summary_has_a_line_for_each_job() {
+        let runs = |memory| [Measured { peak_bytes: memory, ..run(1e6, None) }];
+        let other = Report::of("q10".to_owned(), &Options::default(), None, &runs(3e6), &runs(0.0)).unwrap();
+        let expected = "\
+job           highwater k rows/s  flink k rows/s   ratio  CPU ratio  memory ratio
+q5                        4000.0          2000.0    2.00       1.00          1.00
+q10                       1000.0          1000.0    1.00       1.00             -
+";
+        assert_eq!(Summary(&[report(), other]).to_string(), expected);
     }
 
     #[test]

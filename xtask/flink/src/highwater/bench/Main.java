@@ -7,6 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -91,9 +92,17 @@ public final class Main {
     /** The rows that are left of the result after all changes, sorted. */
     private static void write(Path path) throws IOException {
         Map<String, Integer> counts = new TreeMap<>();
+        Map<String, String> keyed = new HashMap<>();
         for (Seen.Change change : Seen.changes()) {
-            counts.merge(change.row, change.came ? 1 : -1, Integer::sum);
+            if (change.key == null) {
+                counts.merge(change.row, change.came ? 1 : -1, Integer::sum);
+            } else if (change.came) {
+                keyed.put(change.key, change.row);
+            } else {
+                keyed.remove(change.key, change.row);
+            }
         }
+        keyed.values().forEach(row -> counts.merge(row, 1, Integer::sum));
         List<String> rows = new ArrayList<>();
         counts.forEach((row, count) -> {
             if (count < 0) {

@@ -5,6 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.time.ZoneOffset;
+import java.util.Set;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.table.api.TableDescriptor;
 import org.apache.flink.table.api.bridge.java.StreamStatementSet;
@@ -13,6 +14,12 @@ import org.apache.flink.table.functions.ScalarFunction;
 
 /** A query of Nexmark, whose SQL is a file of its own, over the tables of {@code tables.sql}. */
 final class Nexmark {
+    /**
+     * Queries in whose result a row takes the place of the one before with the same first column, which is not taken back: Flink 2.3
+     * plans the rank of q9, which has two columns to order by, as if rows only came. To give the table a key would change the plan.
+     */
+    private static final Set<String> KEYED = Set.of("q9");
+
     private Nexmark() {}
 
     static void build(StreamExecutionEnvironment env, Options options) throws IOException {
@@ -29,10 +36,12 @@ final class Nexmark {
             }
         }
         String query = Files.readString(sql.resolve(options.text("job") + ".sql"));
-        String keep = Boolean.toString(options.has("output"));
+        TableDescriptor result = TableDescriptor.forConnector("result")
+                .option("keep", Boolean.toString(options.has("output")))
+                .option("keyed", Boolean.toString(KEYED.contains(options.text("job"))))
+                .build();
         StreamStatementSet statements = tables.createStatementSet();
-        statements.addInsert(
-                TableDescriptor.forConnector("result").option("keep", keep).build(), tables.sqlQuery(query));
+        statements.addInsert(result, tables.sqlQuery(query));
         statements.attachAsDataStream();
     }
 

@@ -21,10 +21,14 @@ import org.apache.flink.types.RowKind;
 /** The result of a query, dropped or kept: {@code 'connector' = 'result'}. */
 final class ResultTable implements DynamicTableSink {
     private final boolean keep;
+    /** Whether a row that is kept takes the place of the one before with the same first column. */
+    private final boolean keyed;
+
     private final DataType row;
 
-    private ResultTable(boolean keep, DataType row) {
+    private ResultTable(boolean keep, boolean keyed, DataType row) {
         this.keep = keep;
+        this.keyed = keyed;
         this.row = row;
     }
 
@@ -46,16 +50,18 @@ final class ResultTable implements DynamicTableSink {
         if (!keep) {
             return SinkV2Provider.of(WatchedSink.<RowData>counting());
         }
+        boolean hasKey = keyed;
         DataStructureConverter converter = context.createDataStructureConverter(row);
         return SinkV2Provider.of(WatchedSink.<RowData>keeping(data -> {
             boolean came = data.getRowKind() == RowKind.INSERT || data.getRowKind() == RowKind.UPDATE_AFTER;
-            return new Seen.Change(line((Row) converter.toExternal(data)), came);
+            Row columns = (Row) converter.toExternal(data);
+            return new Seen.Change(hasKey ? String.valueOf(columns.getField(0)) : null, line(columns), came);
         }));
     }
 
     @Override
     public DynamicTableSink copy() {
-        return new ResultTable(keep, row);
+        return new ResultTable(keep, keyed, row);
     }
 
     @Override
@@ -84,6 +90,8 @@ final class ResultTable implements DynamicTableSink {
     public static final class Factory implements DynamicTableSinkFactory {
         private static final ConfigOption<Boolean> KEEP =
                 ConfigOptions.key("keep").booleanType().noDefaultValue();
+        private static final ConfigOption<Boolean> KEYED =
+                ConfigOptions.key("keyed").booleanType().noDefaultValue();
 
         @Override
         public String factoryIdentifier() {
@@ -92,7 +100,7 @@ final class ResultTable implements DynamicTableSink {
 
         @Override
         public Set<ConfigOption<?>> requiredOptions() {
-            return new HashSet<>(Set.of(KEEP));
+            return new HashSet<>(Set.of(KEEP, KEYED));
         }
 
         @Override
@@ -104,7 +112,10 @@ final class ResultTable implements DynamicTableSink {
         public DynamicTableSink createDynamicTableSink(Context context) {
             FactoryUtil.TableFactoryHelper helper = FactoryUtil.createTableFactoryHelper(this, context);
             helper.validate();
-            return new ResultTable(helper.getOptions().get(KEEP), context.getPhysicalRowDataType());
+            return new ResultTable(
+                    helper.getOptions().get(KEEP),
+                    helper.getOptions().get(KEYED),
+                    context.getPhysicalRowDataType());
         }
     }
 }

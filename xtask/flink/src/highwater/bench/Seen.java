@@ -13,10 +13,14 @@ final class Seen {
 
     /** A row of the result, as text: it came, or it was taken back. */
     static final class Change {
+        /** What identifies the row, if it takes the place of the one before that has the same; else null. */
+        final String key;
+
         final String row;
         final boolean came;
 
-        Change(String row, boolean came) {
+        Change(String key, String row, boolean came) {
+            this.key = key;
             this.row = row;
             this.came = came;
         }
@@ -51,6 +55,7 @@ final class Seen {
         return sum;
     }
 
+    /** Those of one sink in their order, so those of one key too. */
     static synchronized List<Change> changes() {
         return CHANGES;
     }
