@@ -2,7 +2,7 @@
 //!
 //! * [`home`]: the folders, and the record of what runs;
 //! * [`process`]: processes that outlive this program, known by id and start time;
-//! * [`hdfs`], [`s3`]: how each service is installed, started and asked whether it answers.
+//! * [`hdfs`], [`s3`], [`etcd`]: how each service is installed, started and asked whether it answers.
 //!
 //! What is installed goes to a cache that all checkouts share, what runs writes below a home folder. Both are outside the
 //! checkout: `HIGHWATER_SERVICES_CACHE` and `HIGHWATER_SERVICES_HOME` name others.
@@ -10,6 +10,7 @@
 //! Invariant: a process is on record before anybody waits for it. So an interrupted `up` leaves nothing that `down` does
 //! not find, and `down` ends nothing else.
 
+mod etcd;
 mod hdfs;
 pub mod home;
 pub mod install;
@@ -31,7 +32,8 @@ struct Kind {
 /// Names and values of environment variables.
 type Variables = Vec<(&'static str, String)>;
 
-const KINDS: [Kind; 2] = [Kind { name: "hdfs", up: hdfs::up }, Kind { name: "s3", up: s3::up }];
+const KINDS: [Kind; 3] =
+    [Kind { name: "hdfs", up: hdfs::up }, Kind { name: "s3", up: s3::up }, Kind { name: "etcd", up: etcd::up }];
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,7 +200,7 @@ mod tests {
         for (args, message) in [
             (&[][..], "services needs up, down or status"),
             (&["start"], "services takes up, down or status, not \"start\""),
-            (&["up", "kafka"], "there is no service \"kafka\": the services are hdfs, s3"),
+            (&["up", "kafka"], "there is no service \"kafka\": the services are hdfs, s3, etcd"),
             (&["up", "s3", "now"], "services takes no argument \"now\""),
         ] {
             assert_eq!(Task::parse(args), Err(message.to_string()));

@@ -41,7 +41,7 @@ impl Step {
             Step::Fmt => "cargo fmt --all --check",
             Step::Clippy => "cargo clippy --workspace --all-targets -- -D warnings",
             Step::Test => "cargo test --workspace --locked",
-            Step::Services => "the tests that need HDFS and S3, which are started for them",
+            Step::Services => "the tests that need HDFS, S3 and etcd, which are started for them",
             Step::Doc => "cargo doc --workspace --no-deps, with warnings as errors",
             Step::Readme => "the commands that README.md marks",
         }

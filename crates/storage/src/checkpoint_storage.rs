@@ -41,8 +41,8 @@ pub trait CheckpointStorage: Send + Sync + fmt::Debug + 'static {
 
     /// Writes a new file, atomically: after Ok it is whole and durable, before it is not visible.
     ///
-    /// [`What::AlreadyExists`] if there is one, which stays as it is. Of several threads of this process that publish
-    /// the same path one succeeds; between processes the [`lock`](Self::lock) must see to it.
+    /// [`What::AlreadyExists`] if there is one, which stays as it is. Of several who publish the same path, threads of this
+    /// process or other processes, one succeeds.
     ///
     /// After [`Outcome::MayHaveHappened`] look with [`read`](Self::read) before anything else is done about it.
     fn publish(&self, path: &str, bytes: &[u8]) -> Result<()>;

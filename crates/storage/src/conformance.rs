@@ -281,6 +281,16 @@ fn names_are_moved_and_removed(disk: &dyn Disk, dir: &Path) {
     assert_eq!(disk.read(&there.join("b")).expect("read"), b"a");
     disk.sync_dir(&here).and_then(|()| disk.sync_dir(&there)).expect("sync both folders");
 
+    disk.create_new(&there.join("c")).and_then(|mut file| file.append(b"c")).expect("write");
+    refused(disk.rename_new(&there.join("c"), &there.join("b")), What::AlreadyExists, "rename to a name that is taken");
+    assert_eq!(disk.read(&there.join("b")).expect("read"), b"a");
+    assert_eq!(disk.read(&there.join("c")).expect("read"), b"c");
+    disk.rename_new(&there.join("c"), &there.join("d")).expect("rename to a free name");
+    assert_eq!(disk.read(&there.join("d")).expect("read"), b"c");
+    refused(disk.metadata(&there.join("c")), What::NotFound, "the old name");
+    refused(disk.rename_new(&there.join("c"), &there.join("e")), What::NotFound, "rename what is not there");
+    disk.remove_file(&there.join("d")).expect("remove");
+
     disk.remove_file(&there.join("b")).expect("remove");
     assert_eq!(disk.list(&there).expect("list"), []);
 }

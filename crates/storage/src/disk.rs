@@ -55,6 +55,12 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// folders.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
 
+    /// Gives a file another name in the same folder; [`What::AlreadyExists`] if anything has that name. Of several processes
+    /// that try, on whatever machine, one succeeds. Durable after [`sync_dir`](Self::sync_dir) of the folder.
+    ///
+    /// The old name may stay, if it cannot be removed afterwards.
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<()>;
+
     /// Removes a file. Durable after [`sync_dir`](Self::sync_dir) of its folder.
     fn remove_file(&self, path: &Path) -> Result<()>;
 

@@ -27,6 +27,7 @@ pub mod local;
 pub mod local_copies;
 pub mod lock;
 pub mod memory;
+mod random;
 #[cfg(feature = "_remote")]
 mod remote;
 #[cfg(feature = "s3")]

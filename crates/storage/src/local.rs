@@ -1,8 +1,9 @@
 //! Checkpoints in a folder of a file system: a local disk, or a network one that keeps the rules of
 //! [`disk`](crate::disk).
 //!
-//! Publishing is the classical sequence: write `.<name>.tmp`, sync it, rename it, sync the folder. Up to the rename
-//! nothing has happened, and after it everything may have.
+//! Publishing is the classical sequence: write a temporary file, sync it, rename it, sync the folder. Up to the rename
+//! nothing has happened, and after it everything may have. The rename never replaces: of several processes that publish
+//! the same path, one succeeds. A temporary name, `.<name>-<token>.tmp`, is this storage's alone.
 //!
 //! Invariant: a name without a leading dot stands for content that was synced before the name appeared, or for a file
 //! that [`create`](CheckpointStorage::create) began and nothing refers to.
@@ -15,6 +16,7 @@ use crate::checkpoint_storage::{CheckpointStorage, Entry, SnapshotWriter, check_
 use crate::disk::{DirEntry, Disk, DiskFile, parent_of, unless_not_found};
 use crate::error::{Error, Outcome, Result, What};
 use crate::lock::Lock;
+use crate::random::token;
 
 /// Appends are gathered up to this many bytes before they go to the disk.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -27,7 +29,9 @@ const PROBE: &str = ".probe";
 pub struct LocalStorage {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
-    /// Makes "look whether it exists, then rename" one step among the threads of this process.
+    /// In the temporary names, by which they are nobody else's.
+    token: String,
+    /// The threads of this process use the same temporary names.
     publishing: Mutex<()>,
 }
 
@@ -45,17 +49,25 @@ impl LocalStorage {
         };
         disk.create_dir_all(&dir).map_err(unusable)?;
         probe(&*disk, &dir.join(PROBE)).map_err(unusable)?;
-        Ok(LocalStorage { dir, disk, publishing: Mutex::new(()) })
+        Ok(LocalStorage { dir, disk, token: token(), publishing: Mutex::new(()) })
     }
 
     /// The folder `dir` as it is, to be read: nothing is created, and it need not be writable.
     pub fn existing(dir: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> Self {
-        LocalStorage { dir: dir.into(), disk, publishing: Mutex::new(()) }
+        LocalStorage { dir: dir.into(), disk, token: token(), publishing: Mutex::new(()) }
     }
 
     fn resolve(&self, operation: &'static str, path: &str) -> Result<PathBuf> {
         check_path(operation, path)?;
         Ok(self.dir.join(path))
+    }
+
+    /// The name under which `target` is written, which [`check_path`] keeps free.
+    fn temp_of(&self, target: &Path) -> PathBuf {
+        let mut name = OsString::from(".");
+        name.push(target.file_name().unwrap_or_default());
+        name.push(format!("-{}.tmp", self.token));
+        target.with_file_name(name)
     }
 
     /// Makes a removal durable. The nearest folder that is left holds the name that vanished, also if an earlier,
@@ -72,7 +84,7 @@ impl LocalStorage {
     }
 
     fn write_synced(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        // A run that died while publishing has left one.
+        // A publish that failed may have left one.
         unless_not_found(self.disk.remove_file(path))?;
         let mut file = self.disk.create_new(path)?;
         file.append(bytes)?;
@@ -97,13 +109,21 @@ impl CheckpointStorage for LocalStorage {
 
     fn publish(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let target = self.resolve("publish", path)?;
-        let temp = temp_of(&target);
+        let temp = self.temp_of(&target);
         let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Spares the writing; whether the name is free is settled by the rename.
         if unless_not_found(self.disk.metadata(&target))?.is_some() {
             return Err(Error::new(What::AlreadyExists, Outcome::DidNotHappen, "publish", target.display()));
         }
         self.write_synced(&temp, bytes).map_err(|error| error.with_outcome(Outcome::DidNotHappen))?;
-        self.disk.rename(&temp, &target).and_then(|()| sync_parent(&*self.disk, &target)).map_err(maybe)
+        match self.disk.rename_new(&temp, &target) {
+            Err(error) if error.outcome() == Outcome::DidNotHappen => {
+                // What cannot be removed is in nobody's way.
+                let _ = self.disk.remove_file(&temp);
+                Err(Error::new(error.what(), Outcome::DidNotHappen, "publish", target.display()).with_source(error))
+            }
+            renamed => renamed.and_then(|()| sync_parent(&*self.disk, &target)).map_err(maybe),
+        }
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>> {
@@ -184,14 +204,6 @@ impl SnapshotWriter for LocalWriter {
         self.file.sync()?;
         sync_parent(&*self.disk, &self.path).map_err(maybe)
     }
-}
-
-/// The name under which `target` is written, which [`check_path`] keeps free: `.<name>.tmp`.
-fn temp_of(target: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(target.file_name().unwrap_or_default());
-    name.push(".tmp");
-    target.with_file_name(name)
 }
 
 /// Shows that files can be made here. Another process may be probing at the same moment, under the same name.

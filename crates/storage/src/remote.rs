@@ -20,7 +20,6 @@ mod uri;
 
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::mpsc;
 use std::thread;
@@ -37,6 +36,7 @@ pub(crate) use retry::{Course, Effect};
 pub(crate) use uri::RemoteUri;
 
 use crate::error::{Result, What};
+pub(crate) use crate::random::{random, token};
 #[cfg(not(test))]
 use retry::{Course, Effect};
 
@@ -172,18 +172,6 @@ impl<'a> Operation<'a> {
     pub(crate) fn within(self, limit: Duration) -> Self {
         Operation { limit: Some(limit), ..self }
     }
-}
-
-/// A number that nobody can guess and that comes once: for names of temporary files, owners of leases, and jitter.
-///
-/// The standard library seeds its hashers from the operating system; this is the door for randomness of this crate.
-pub(crate) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-/// A name part that comes once.
-pub(crate) fn token() -> String {
-    format!("{:016x}{:016x}", random(), random())
 }
 
 /// `random` as a number in `0.0..1.0`.

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::thread;
 
 use highwater_core::{CheckpointId, JobName};
 use highwater_storage::memory::DEFAULT_MAX_FILE_BYTES;
@@ -38,6 +39,32 @@ fn local_storage_on_a_simulated_disk_conforms() {
     conformance::checkpoint_storage(|| {
         Arc::new(LocalStorage::open("/checkpoints", Arc::new(SimulatedDisk::new(0))).unwrap())
     });
+}
+
+/// Each has nothing in common with the others but the folder.
+#[test]
+fn of_several_processes_that_publish_one_path_one_succeeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let storages: Vec<_> = (0..3).map(|_| local(dir.path())).collect();
+    for round in 0..100 {
+        let (path, start) = (format!("file-{round}"), Barrier::new(storages.len()));
+        let publish = |index: usize| {
+            start.wait();
+            storages[index].publish(&path, &[index as u8; 100])
+        };
+        let results: Vec<_> = thread::scope(|scope| {
+            let publish = &publish;
+            let threads: Vec<_> = (0..storages.len()).map(|index| scope.spawn(move || publish(index))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let won: Vec<usize> = (0..storages.len()).filter(|index| results[*index].is_ok()).collect();
+        assert_eq!(won.len(), 1, "round {round}: {results:?}");
+        assert_eq!(storages[0].read(&path).unwrap(), [won[0] as u8; 100]);
+        for error in results.into_iter().filter_map(Result::err) {
+            assert_eq!((error.what(), error.outcome()), (What::AlreadyExists, Outcome::DidNotHappen), "{error:?}");
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 100, "no temporary file is left");
 }
 
 #[test]
@@ -110,13 +137,17 @@ fn a_folder_without_permission_is_denied_unless_the_user_is_root() {
 }
 
 #[test]
-fn a_name_that_another_run_left_half_published_is_free() {
+fn what_another_run_left_half_published_is_in_nobodys_way() {
     let dir = tempfile::tempdir().unwrap();
     let storage = local(dir.path());
-    fs::write(dir.path().join("._metadata.tmp"), "half").unwrap();
-    storage.publish("_metadata", b"whole").unwrap();
-    assert_eq!(storage.read("_metadata").unwrap(), b"whole");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the temporary file is gone");
+    storage.create_dir("chk-1").unwrap();
+    fs::write(dir.path().join("chk-1/._metadata-0123456789abcdef.tmp"), "half").unwrap();
+    storage.publish("chk-1/_metadata", b"whole").unwrap();
+    assert_eq!(storage.read("chk-1/_metadata").unwrap(), b"whole");
+    assert_eq!(fs::read_dir(dir.path().join("chk-1")).unwrap().count(), 2, "nothing but that is left");
+    assert_eq!(storage.list("chk-1").unwrap().len(), 1);
+    storage.remove_dir_all("chk-1").unwrap();
+    assert_eq!(storage.list("").unwrap(), []);
 }
 
 #[test]

@@ -189,6 +189,13 @@ impl Disk for SimulatedDisk {
         self.on("rename", from, |state| state.cache.rename(from, to))
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<()> {
+        self.on("rename", from, |state| match state.cache.metadata(to) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => state.cache.rename(from, to),
+        })
+    }
+
     fn remove_file(&self, path: &Path) -> Result<()> {
         self.on("remove", path, |state| state.cache.remove_file(path))
     }

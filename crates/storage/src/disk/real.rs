@@ -63,6 +63,22 @@ impl Disk for RealDisk {
             .map_err(|error| error.with_detail(format!("to {}", to.display())))
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<()> {
+        match rename_noreplace(from, to) {
+            Err(source) if is_unknown(&source) => {
+                link_and_unlink(from, to).map_err(on("rename", from)).map_err(|error| {
+                    let to = to.display();
+                    error.with_detail(format!(
+                        "to {to}; the file system must be able to rename without replacing, or to link"
+                    ))
+                })
+            }
+            renamed => {
+                renamed.map_err(on("rename", from)).map_err(|error| error.with_detail(format!("to {}", to.display())))
+            }
+        }
+    }
+
     fn remove_file(&self, path: &Path) -> Result<()> {
         fs::remove_file(path).map_err(on("remove", path))
     }
@@ -138,6 +154,48 @@ impl DiskFile for RealFile {
     }
 }
 
+/// One step where the file system has it. NFS has not.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn rename_noreplace(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The classical way (`open(2)` describes it for NFS): a second name, which exists once, and then not the first any more.
+fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        // An answer of NFS was lost, and the request sent again.
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists && is_one_file(from, to) => {}
+        other => other?,
+    }
+    if let Err(source) = fs::remove_file(from) {
+        tracing::debug!(path = %from.display(), %source, "a temporary name stays");
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+#[cfg(not(unix))]
+fn is_one_file(_: &Path, _: &Path) -> bool {
+    false
+}
+
+/// What a file system answers to a request that it does not know.
+fn is_unknown(source: &io::Error) -> bool {
+    matches!(source.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
+}
+
 fn on(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::io(operation, path, source)
 }
@@ -155,6 +213,39 @@ fn in_doubt(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> E
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// File systems have one way or the other, and not both have to work on this machine's.
+    #[test]
+    fn a_new_name_is_never_one_that_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for (round, rename) in [rename_noreplace, link_and_unlink].into_iter().enumerate() {
+            let taken = path(&format!("taken-{round}"));
+            fs::write(path("from"), "first").unwrap();
+            match rename(&path("from"), &taken) {
+                Err(source) if is_unknown(&source) => continue,
+                result => result.unwrap(),
+            }
+            assert!(!path("from").exists());
+            fs::write(path("from"), "second").unwrap();
+            assert_eq!(rename(&path("from"), &taken).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(
+                (fs::read(&taken).unwrap(), fs::read(path("from")).unwrap()),
+                (b"first".into(), b"second".into())
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_is_there_already_is_the_one_that_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "content").unwrap();
+        fs::hard_link(&from, &to).unwrap();
+        link_and_unlink(&from, &to).unwrap();
+        assert!(!from.exists() && to.exists());
+    }
 
     #[test]
     fn a_file_is_given_up_after_an_error() {
