@@ -33,10 +33,17 @@ Commands:
   setup    install what is missing: the rustup components rustfmt and clippy, and on Debian RocksDB and libclang
   services up|down|status [name]
            servers that tests need, hdfs and s3: install and start them, stop them, tell how they are
+  simulate whole clusters in one thread, with everything that can go wrong drawn from a seed
   bench    measure the same jobs in Highwater and in another system, in turn, and compare their results
 
 Options of test:
   --only <steps>    run only these, separated by commas: fmt, clippy, test, services, doc, readme
+
+Options of simulate:
+  --seed <S>        the first seed; 1 if it is not given
+  --runs <N>        how many seeds; 1 if it is not given
+  --trace           print every step
+  --cost            instead, print what a checkpoint costs the coordinator, for numbers of tasks
 
   -h, --help        print this text
 ";
@@ -47,6 +54,8 @@ enum Task {
     Setup,
     Bench(bench::Options),
     Services(services::Task),
+    /// With the arguments of the simulation.
+    Simulate(Vec<String>),
     Test(Vec<Step>),
 }
 
@@ -77,6 +86,11 @@ fn run(task: &Task) -> Result<(), String> {
         Task::Setup => setup::run(&root()?),
         Task::Bench(options) => bench::run(options, &root()?),
         Task::Services(task) => services::run(task, &root()?),
+        Task::Simulate(args) => {
+            let mut cargo = child::cargo(&root()?);
+            cargo.args(["run", "--quiet", "--locked", "--package", "highwater-simulation", "--"]).args(args);
+            child::to_success(&mut cargo)
+        }
         Task::Test(steps) => {
             let root = root()?;
             setup::run(&root)?;
@@ -95,6 +109,7 @@ fn parse(args: &[String]) -> Result<Task, String> {
         ["help"] => Ok(Task::Help),
         ["setup"] => Ok(Task::Setup),
         ["services", ref args @ ..] => services::Task::parse(args).map(Task::Services),
+        ["simulate", ref args @ ..] => Ok(Task::Simulate(args.iter().map(ToString::to_string).collect())),
         ["bench", ref args @ ..] => bench::Options::parse(args).map(Task::Bench),
         ["test"] => Ok(Task::Test(Step::ALL.to_vec())),
         ["test", "--only"] => Err("--only needs a list of steps, for example --only fmt,clippy".to_string()),
@@ -133,6 +148,7 @@ mod tests {
         assert_eq!(parsed("test"), Ok(Task::Test(Step::ALL.to_vec())));
         assert_eq!(parsed("services up s3"), Ok(Task::Services(services::Task::Up(Some("s3".into())))));
         assert_eq!(parsed("bench --vs flink"), Ok(Task::Bench(bench::Options::default())));
+        assert_eq!(parsed("simulate --seed 7"), Ok(Task::Simulate(vec!["--seed".into(), "7".into()])));
         assert_eq!(parsed("test --only doc"), Ok(Task::Test(vec![Step::Doc])));
         assert_eq!(parsed("test --only=doc"), Ok(Task::Test(vec![Step::Doc])));
     }

@@ -4,7 +4,7 @@
 //! restart strategy gives up. A leader that takes over from another first waits for the members of the attempt that runs, and attaches
 //! it.
 //!
-//! Invariants:
+//! Invariants, held by the stories in `tests/master` and by the simulation of whole clusters:
 //!
 //! * at most one attempt is deployed, and tokens grow;
 //! * the next is deployed only when the JobManager's own part of the one before is over, so that what it published is what the next

@@ -23,8 +23,8 @@ use highwater_storage::disk::{DirEntry, Metadata, check_range, given_up};
 use highwater_storage::lock::LockTable;
 use highwater_storage::{Disk, DiskFile, Error, Lock, Outcome, Result, What};
 
-use crate::random::Random;
 use cache::{Node, PageCache};
+use highwater_core::Random;
 
 /// Whether the sync at which the machine died had reached the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use highwater_storage::disk::given_up;
 use highwater_storage::{CheckpointStorage, Entry, Error, Lock, Outcome, Result, SnapshotWriter, What};
 
-use crate::random::Random;
+use highwater_core::Random;
 
 /// The calls of a [`CheckpointStorage`] and its [`SnapshotWriter`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

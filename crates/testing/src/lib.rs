@@ -5,8 +5,9 @@
 //! * [`every_state`]: a job with every kind of state, rescaled while everything is pending;
 //! * [`faults`]: a checkpoint storage whose calls fail on request, with all four outcomes a remote call can have;
 //! * [`harness`]: runs a job through the real runtime with a snapshot and a restore between every two records;
-//! * [`proxy`]: a network between a client and a server that loses, cuts and garbles;
-//! * [`random`]: the one source of randomness, so that a run is replayed from its seed.
+//! * [`proxy`]: a network between a client and a server that loses, cuts and garbles.
+//!
+//! What is drawn comes from [`Random`], so that a run is replayed from its seed.
 
 pub mod clock;
 pub mod disk;
@@ -14,10 +15,9 @@ pub mod every_state;
 pub mod faults;
 pub mod harness;
 pub mod proxy;
-pub mod random;
 
 pub use clock::HandSetClock;
 pub use disk::{SimulatedDisk, SyncEffect};
 pub use faults::{Call, Fate, FaultyStorage};
+pub use highwater_core::Random;
 pub use proxy::{Fault, Proxy};
-pub use random::Random;

@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 
 use highwater_storage::disk::{DirEntry, Metadata};
 
-use crate::random::Random;
+use highwater_core::Random;
 
 /// Number of a file or folder, whatever its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
