@@ -6,10 +6,10 @@
 //! wrong, and when, is drawn from a seed, and the same seed gives the same run (I9). After each step the invariants of ARCHITECTURE.md
 //! are checked of what the storage holds and of what everybody can see; and a while after the last fault the job must have ended.
 //!
-//! * [`world`]: one run;
-//! * [`job`]: what is computed, and its tasks;
-//! * [`storage`], [`network`]: what is between the processes;
-//! * [`engine`]: the time, and what is planned;
+//! * `world`: one run;
+//! * `job`: what is computed, and its tasks;
+//! * `storage`, `network`: what is between the processes;
+//! * `engine`: the time, and what is planned;
 //! * [`cost`]: what the coordinator costs for many tasks.
 
 pub mod cost;
