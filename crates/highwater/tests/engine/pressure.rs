@@ -53,7 +53,7 @@ impl SinkWriter for SlowWriter {
     type State = ();
 
     fn write(&mut self, record: u64, _: i64) -> Result<()> {
-        const SLOWNESS: u64 = 500;
+        const SLOWNESS: u64 = 100;
         black_box((0..SLOWNESS).fold(record, |sum, i| black_box(sum.wrapping_mul(31).wrapping_add(i))));
         self.in_flight.now.fetch_sub(1, Ordering::SeqCst);
         self.in_flight.written.fetch_add(1, Ordering::SeqCst);
@@ -104,8 +104,13 @@ fn assert_bounded(count: u64, bound: i64, (result, in_flight): &(JobResult, InFl
 
 /// Rows of an edge within a worker: its window and what a step of the producer adds.
 const LOCAL_EDGE: i64 = 17 * 1024 + 8 * 1024;
-/// Rows of a pair of sender and target in the beginning, and a batch.
-const PAIR: i64 = 33 * 1024;
+/// Rows of a pair of sender and target at most, and a batch: how many of them are granted depends on the pace of the target, and that on
+/// what else the machine does.
+const PAIR: i64 = 257 * 1024;
+/// The same of a pair whose target has not answered yet.
+const FIRST_OF_PAIR: i64 = 33 * 1024;
+/// Many more than all pairs have room for.
+const MANY: u64 = 2_000_000;
 
 #[test]
 fn what_waits_for_a_slow_sink_is_bounded() {
@@ -125,14 +130,12 @@ fn keyed(numbers: &DataStream<u64>) -> DataStream<u64> {
 
 #[test]
 fn what_waits_for_a_slow_sink_behind_an_exchange_is_bounded() {
-    const COUNT: u64 = 400_000;
-    let outcome = returns(|| with_a_slow_sink(2, |env, in_flight| keyed(&fast(env, COUNT, in_flight, "fast"))));
-    assert_bounded(COUNT, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
+    let outcome = returns(|| with_a_slow_sink(2, |env, in_flight| keyed(&fast(env, MANY, in_flight, "fast"))));
+    assert_bounded(MANY, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
 }
 
 #[test]
 fn a_union_of_a_fast_and_a_slow_source_behind_an_exchange_does_not_block_itself() {
-    const COUNT: u64 = 400_000;
     const SLOW: u64 = 40;
     let outcome = returns(|| {
         with_a_slow_sink(2, |env, in_flight| {
@@ -143,10 +146,10 @@ fn a_union_of_a_fast_and_a_slow_source_behind_an_exchange_does_not_block_itself(
             });
             let slow = slow.count(SLOW).rate(200);
             let slow = env.from_source(slow, WatermarkStrategy::no_watermarks(), "slow");
-            keyed(&fast(env, COUNT, in_flight, "fast").union([&slow]))
+            keyed(&fast(env, MANY, in_flight, "fast").union([&slow]))
         })
     });
-    assert_bounded(COUNT + SLOW, 6 * LOCAL_EDGE + 4 * PAIR, &outcome);
+    assert_bounded(MANY + SLOW, 6 * LOCAL_EDGE + 4 * PAIR, &outcome);
 }
 
 #[test]
@@ -175,11 +178,10 @@ fn a_function_that_multiplies_its_input_is_held_back_too() {
 
 #[test]
 fn a_checkpoint_passes_records_that_wait_for_a_skewed_key() {
-    const COUNT: u64 = 200_000;
     let outcome = returns(|| {
         with_a_slow_sink(2, |env, in_flight| {
             // One subtask gets all but a few records.
-            let numbers = fast(env, COUNT, in_flight, "fast");
+            let numbers = fast(env, MANY, in_flight, "fast");
             numbers.key_by(|number: &u64| if number.is_multiple_of(1000) { *number } else { 1 }).stateful_map(
                 |count: &mut u64, number| {
                     *count += 1;
@@ -188,7 +190,7 @@ fn a_checkpoint_passes_records_that_wait_for_a_skewed_key() {
             )
         })
     });
-    assert_bounded(COUNT, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
+    assert_bounded(MANY, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
 }
 
 #[derive(OperatorState)]
@@ -310,15 +312,17 @@ fn a_broadcast_waits_for_the_slowest_subtask() {
     });
     // A window that was never answered from the one sender, and what the other had sent before it came to wait.
     let without_the_other = function.without_the_other.load(Ordering::SeqCst);
-    assert!(without_the_other <= 2 * PAIR as u64, "{without_the_other} of {COUNT} records came to subtask 0 alone");
+    assert!(
+        without_the_other <= 2 * FIRST_OF_PAIR as u64,
+        "{without_the_other} of {COUNT} records came to subtask 0 alone"
+    );
     assert!(function.heard.iter().all(|heard| heard.load(Ordering::SeqCst) == COUNT));
 }
 
 #[test]
 fn a_slow_broadcast_and_a_fast_keyed_stream_do_not_block_each_other() {
-    const COUNT: u64 = 400_000;
-    let outcome = broadcast_under_pressure((COUNT, None), (40, Some(200)));
-    assert_bounded(COUNT + 40, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
+    let outcome = broadcast_under_pressure((MANY, None), (40, Some(200)));
+    assert_bounded(MANY + 40, 4 * LOCAL_EDGE + 4 * PAIR, &outcome);
 }
 
 #[test]
