@@ -29,7 +29,7 @@ use report::{Checked, Measured, Report, Summary};
 /// The benchmark that is no query of Nexmark.
 const KEYED_COUNT: &str = "keyed-count";
 
-/// Compares, and prints what it showed.
+/// Compares, and prints what it showed; a job that fails leaves the others to be compared.
 pub fn run(options: &Options, root: &Path) -> Result<(), String> {
     let jobs = jobs(options, &root.join(flink::SQL))?;
     let home = Home::open()?;
@@ -37,19 +37,29 @@ pub fn run(options: &Options, root: &Path) -> Result<(), String> {
     let flink = Flink::prepare(&home, &work, root)?;
     highwater::build(options, root)?;
     let comparison = Comparison { options, root, work: &work, flink };
-    let mut reports = Vec::new();
+    let (mut reports, mut failures) = (Vec::new(), Vec::new());
     for job in &jobs {
-        let report =
-            comparison.run(job).map_err(|why| format!("{why}\nlogs and results are in {}", work.dir.display()))?;
-        if !options.json {
-            println!("{report}");
+        match comparison.run(job) {
+            Ok(report) => {
+                if !options.json {
+                    println!("{report}");
+                }
+                reports.push(report);
+            }
+            Err(why) => {
+                eprintln!("{job} cannot be compared: {why}");
+                failures.push(format!("{job}: {why}"));
+            }
         }
-        reports.push(report);
     }
     if options.json {
         println!("{:#}", reports.iter().map(Report::json).collect::<serde_json::Value>());
     } else {
         print!("{}", Summary(&reports));
+    }
+    if !failures.is_empty() {
+        let (logs, failures) = (work.dir.display(), failures.join("\n"));
+        return Err(format!("what could not be compared:\n{failures}\nlogs and results are in {logs}"));
     }
     work.end()
 }
