@@ -23,7 +23,7 @@ pub fn required<T>(value: Option<T>, field: &str) -> Result<T> {
 }
 
 /// A message that does not say what it must.
-pub(crate) fn malformed(what: &str) -> Error {
+pub fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::Cluster, format!("a message from another process is malformed: {what}"))
 }
 

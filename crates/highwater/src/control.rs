@@ -16,11 +16,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use highwater_control::protocol::LONGEST_LINE;
-use highwater_control::{Answer, Request, RunDir, Savepoint, Status, Taken};
+use highwater_control::{Answer, Request, RunDir, Savepoint, Status};
 use highwater_core::{Error, ErrorKind, JobName, Result};
-use highwater_runtime::client::{self, JobRequest, SavepointTarget};
-use highwater_runtime::status::JobPhase;
-use highwater_runtime::{JobClient, StopHandle};
+use highwater_runtime::JobClient;
+use highwater_runtime::client::{JobRequest, SavepointTarget};
 
 /// Clients at a time: more than anybody needs, and few enough threads.
 const MOST_CLIENTS: usize = 32;
@@ -35,9 +34,6 @@ pub struct ControlSocket {
     accepting: Option<JoinHandle<()>>,
 }
 
-/// How often it is looked whether a job that was cancelled has ended.
-const LOOK: Duration = Duration::from_millis(10);
-
 /// Why a job without a cluster keeps its parallelism.
 const NO_CLUSTER: &str = "only a job in a cluster can be given another parallelism while it runs: stop this one, and start it again \
                           with another --workers";
@@ -46,7 +42,6 @@ const NO_CLUSTER: &str = "only a job in a cluster can be given another paralleli
 struct Desk {
     job: JobName,
     client: JobClient,
-    stop: StopHandle,
     is_closing: AtomicBool,
     visitors: Mutex<Vec<(UnixStream, JoinHandle<()>)>>,
 }
@@ -56,14 +51,13 @@ impl ControlSocket {
     ///
     /// # Errors
     /// If the directory or the socket cannot be used.
-    pub fn open(dir: &RunDir, job: &JobName, client: &JobClient, stop: &StopHandle) -> Result<Self> {
+    pub fn open(dir: &RunDir, job: &JobName, client: &JobClient) -> Result<Self> {
         dir.create()?;
         let path = dir.socket(job, std::process::id())?;
         let listener = listen(&path)?;
         let desk = Arc::new(Desk {
             job: job.clone(),
             client: client.clone(),
-            stop: stop.clone(),
             is_closing: AtomicBool::new(false),
             visitors: Mutex::default(),
         });
@@ -176,21 +170,10 @@ impl Desk {
             Request::Checkpoint {} => JobRequest::Checkpoint,
             Request::Savepoint(savepoint) => JobRequest::Savepoint(target(savepoint)),
             Request::Stop { drain, savepoint } => JobRequest::Stop { drain, savepoint: savepoint.map(target) },
-            Request::Cancel {} => return self.cancel(stream),
+            Request::Cancel {} => JobRequest::Cancel,
             Request::Rescale { .. } => return say(stream, &failed(NO_CLUSTER.to_owned())),
         };
-        self.client.ask(request).try_for_each(|answer| say(stream, &in_words(answer)))
-    }
-
-    /// A stop that is asked for twice ends the job at once.
-    fn cancel(&self, stream: &UnixStream) -> std::io::Result<()> {
-        self.stop.stop();
-        self.stop.stop();
-        say(stream, &Answer::Accepted)?;
-        while self.client.status().phase() != JobPhase::Ended {
-            std::thread::sleep(LOOK);
-        }
-        say(stream, &Answer::Completed { taken: None, pause_ms: None })
+        self.client.ask(request).try_for_each(|answer| say(stream, &answer.into()))
     }
 
     fn status(&self) -> Status {
@@ -207,22 +190,6 @@ impl Desk {
             last_checkpoint: numbers.last_completed.map(|report| report.id.0),
             restored: numbers.restored.map(|(_, path)| path),
         }
-    }
-}
-
-fn in_words(answer: client::Answer) -> Answer {
-    let taken = |taken: client::Taken| Taken {
-        checkpoint: taken.checkpoint.0,
-        path: taken.path,
-        bytes: taken.bytes,
-        duration_ms: u64::try_from(taken.duration.as_millis()).unwrap_or(u64::MAX),
-    };
-    match answer {
-        client::Answer::Accepted => Answer::Accepted,
-        client::Answer::Started { checkpoint } => Answer::Started { checkpoint: checkpoint.0 },
-        client::Answer::Ending(last) => Answer::Ending { taken: taken(last) },
-        client::Answer::Completed(done) => Answer::Completed { taken: done.map(taken), pause_ms: None },
-        client::Answer::Failed { reason } => Answer::Failed { reason },
     }
 }
 

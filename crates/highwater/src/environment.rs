@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_checkpoint::{CheckpointConfig, CheckpointReport, RestartStrategy};
-use highwater_control::RunDir;
-use highwater_core::{Clock, Error, JobName, MaxParallelism, Result, SystemClock};
+use highwater_control::{Addresses, RunDir};
+use highwater_core::{Clock, Error, JobName, MaxParallelism, Parallelism, Result, SystemClock};
+use highwater_runtime::cluster::{self, JobManagerConfig, TaskManagerConfig};
 use highwater_runtime::source::Source;
 use highwater_runtime::{
     ClaimMode, Graph, JobClient, JobConfig, JobDescription, JobEnd, JobStatus, StartFrom, StopHandle,
@@ -22,7 +23,7 @@ use crate::backend::{FsStateBackend, MemoryStateBackend, Spilling, StateBackend}
 use crate::connectors::{CollectionSource, FileSource, SocketSource};
 use crate::control::ControlSocket;
 use crate::progress::Progress;
-use crate::settings::{JobArgs, Settings};
+use crate::settings::{JobArgs, Role, Settings};
 use crate::stream::DataStream;
 use crate::{logging, signals};
 
@@ -311,11 +312,14 @@ impl StreamExecutionEnvironment {
     /// Listens for requests, if that is wanted and this process is the one that answers.
     fn open_control(&self, config: &JobConfig) -> Result<Option<ControlSocket>> {
         let run_dir = self.settings()?.run_dir;
-        if config.process > 0 || !(self.control.get() || run_dir.is_some()) {
+        if config.process > 0
+            || !matches!(config.role, cluster::Role::Run)
+            || !(self.control.get() || run_dir.is_some())
+        {
             return Ok(None);
         }
         let dir = RunDir::at(run_dir.as_deref());
-        match ControlSocket::open(&dir, &config.name, &self.client, &self.stop) {
+        match ControlSocket::open(&dir, &config.name, &self.client) {
             Ok(socket) => Ok(Some(socket)),
             Err(error) if run_dir.is_some() => Err(error),
             Err(error) => {
@@ -344,18 +348,47 @@ impl StreamExecutionEnvironment {
             restart: settings.restart_strategy(),
             storage: self.storage(&settings)?,
             spilling: self.spilling(settings.workers.get())?,
-            checkpoints: settings.checkpoint,
-            savepoint_dir: settings.savepoint_dir,
+            checkpoints: settings.checkpoint.clone(),
+            savepoint_dir: settings.savepoint_dir.clone(),
             start_from,
             claim_mode: settings.claim_mode,
             allow_non_restored_state: settings.allow_non_restored_state,
             process: settings.process.0,
-            hosts: settings.hosts,
+            hosts: settings.hosts.clone(),
+            role: self.role(&settings)?,
             memory_budget: settings.memory_budget,
             cancellation_timeout: self.cancellation_timeout.get(),
             clock: Arc::clone(&self.clock.borrow()),
             stop: self.stop.clone(),
             client: self.client.clone(),
+        })
+    }
+
+    /// What this process is to the job.
+    fn role(&self, settings: &Settings) -> Result<cluster::Role> {
+        let of = settings.cluster.clone();
+        let needed = |setting: Option<String>, name: &str| {
+            setting.ok_or_else(|| Error::settings(format!("a process of a cluster needs the setting {name}")))
+        };
+        Ok(match settings.role {
+            Role::Run => cluster::Role::Run,
+            Role::JobManager => cluster::Role::JobManager(JobManagerConfig {
+                listen: needed(of.listen, "listen")?,
+                advertise: of.advertise,
+                ha_dir: needed(of.ha_dir.or_else(|| settings.checkpoint_dir.clone()), "ha-dir")?,
+                cluster_id: of.cluster_id,
+                lease: of.lease,
+                parallelism: of.parallelism.or(self.parallelism.get().and_then(|count| Parallelism::new(count as u32))),
+                min_parallelism: of.min_parallelism,
+                resource_wait: of.resource_wait,
+                heartbeats: of.heartbeats.check()?,
+            }),
+            Role::TaskManager => cluster::Role::TaskManager(TaskManagerConfig {
+                job_managers: Addresses::parse(&needed(of.job_managers, "jobmanager")?)?,
+                slots: u32::try_from(of.slots.get()).unwrap_or(u32::MAX),
+                listen: of.listen.unwrap_or_else(|| "0.0.0.0:0".to_owned()),
+                advertise: of.advertise,
+            }),
         })
     }
 

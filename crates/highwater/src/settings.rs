@@ -45,9 +45,11 @@ mod tests;
 mod value;
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use highwater_checkpoint::{CheckpointConfig, RestartStrategy};
-use highwater_core::{Error, JobName, MaxParallelism, ProcessIndex, Result};
+use highwater_control::Heartbeats;
+use highwater_core::{Error, JobName, MaxParallelism, Parallelism, ProcessIndex, Result};
 use highwater_runtime::ClaimMode;
 
 pub use args::JobArgs;
@@ -65,6 +67,10 @@ pub struct Settings {
     pub process: ProcessIndex,
     /// `host:port` of every process of the job, in the same order in each of them; empty for a job of one process.
     pub hosts: Vec<String>,
+    /// What this process is to the job.
+    pub role: Role,
+    /// The settings of a process of a cluster.
+    pub cluster: ClusterSettings,
     /// Takes the place of the name that the program gives its job.
     pub job_name: Option<JobName>,
     /// Path or URI of where checkpoints are written and looked for at the start.
@@ -98,6 +104,63 @@ pub struct Settings {
     pub describe: bool,
 }
 
+/// What a process is to its job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// All of it, or one of [`hosts`](Settings::hosts).
+    #[default]
+    Run,
+    /// A JobManager of a cluster: leads the job, or stands by.
+    JobManager,
+    /// A TaskManager of a cluster: has workers.
+    TaskManager,
+}
+
+/// The settings of a process of a cluster. Each role has a use for some of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterSettings {
+    /// Workers of the whole job; `None` for as many as there are slots.
+    pub parallelism: Option<Parallelism>,
+    /// With fewer slots the job waits.
+    pub min_parallelism: Parallelism,
+    /// `host:port` of the JobManagers, or some of them, separated by commas.
+    pub job_managers: Option<String>,
+    /// How many workers a TaskManager can have.
+    pub slots: NonZeroUsize,
+    /// `host:port` to listen at.
+    pub listen: Option<String>,
+    /// `host:port` where the others reach it, if that is another.
+    pub advertise: Option<String>,
+    /// Path or URI of what all JobManagers of the job share; `None` for the checkpoint directory.
+    pub ha_dir: Option<String>,
+    /// Tells the cluster from another that runs the same job.
+    pub cluster_id: String,
+    /// How long a JobManager leads without a sign of life in the HA directory.
+    pub lease: Duration,
+    /// How long the job waits for lost slots before it goes on with fewer.
+    pub resource_wait: Duration,
+    /// How silent processes are noticed.
+    pub heartbeats: Heartbeats,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        ClusterSettings {
+            parallelism: None,
+            min_parallelism: Parallelism::new(1).expect("one is above zero"),
+            job_managers: None,
+            slots: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            listen: None,
+            advertise: None,
+            ha_dir: None,
+            cluster_id: "default".to_owned(),
+            lease: Duration::from_secs(2),
+            resource_wait: Duration::from_secs(10),
+            heartbeats: Heartbeats::default(),
+        }
+    }
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -115,6 +178,8 @@ impl Default for Settings {
             max_parallelism: None,
             process: ProcessIndex(0),
             hosts: Vec::new(),
+            role: Role::default(),
+            cluster: ClusterSettings::default(),
             job_name: None,
             checkpoint_dir: None,
             local_recovery_dir: None,
@@ -147,6 +212,8 @@ impl Settings {
             max_parallelism: sources.parse(Key::MaxParallelism, defaults.max_parallelism, value::max_parallelism)?,
             process: sources.parse(Key::Process, defaults.process, value::process)?,
             hosts: sources.parse(Key::Hosts, defaults.hosts, value::hosts)?,
+            role: defaults.role,
+            cluster: Self::merge_cluster(sources, defaults.cluster)?,
             job_name: sources.parse(Key::JobName, defaults.job_name, value::job_name)?,
             checkpoint_dir: sources.parse(Key::CheckpointDir, defaults.checkpoint_dir, value::location)?,
             local_recovery_dir: sources.parse(Key::LocalRecoveryDir, defaults.local_recovery_dir, value::location)?,
@@ -189,6 +256,48 @@ impl Settings {
             )?,
             retained: sources.parse(Key::RetainedCheckpoints, defaults.retained, value::number_above_zero)?,
         })
+    }
+
+    fn merge_cluster(sources: &Sources<'_>, defaults: ClusterSettings) -> Result<ClusterSettings> {
+        let some = |text: &str| value::parallelism(text).map(Some);
+        Ok(ClusterSettings {
+            parallelism: sources.parse(Key::Parallelism, defaults.parallelism, some)?,
+            min_parallelism: sources.parse(Key::MinParallelism, defaults.min_parallelism, value::parallelism)?,
+            job_managers: sources.parse(Key::Jobmanager, defaults.job_managers, value::location)?,
+            slots: sources.parse(Key::Slots, defaults.slots, value::count)?,
+            listen: sources.parse(Key::Listen, defaults.listen, value::address)?,
+            advertise: sources.parse(Key::Advertise, defaults.advertise, value::address)?,
+            ha_dir: sources.parse(Key::HaDir, defaults.ha_dir, value::location)?,
+            cluster_id: sources.parse(Key::ClusterId, defaults.cluster_id, value::name)?,
+            lease: sources.parse(Key::HaLease, defaults.lease, value::time_above_zero)?,
+            resource_wait: sources.parse(Key::ResourceWait, defaults.resource_wait, value::time)?,
+            heartbeats: Heartbeats {
+                interval: sources.parse(
+                    Key::HeartbeatInterval,
+                    defaults.heartbeats.interval,
+                    value::time_above_zero,
+                )?,
+                timeout: sources.parse(Key::HeartbeatTimeout, defaults.heartbeats.timeout, value::time_above_zero)?,
+            },
+        })
+    }
+
+    /// What a role cannot do without.
+    fn check_role(&self) -> Result<()> {
+        let ClusterSettings { listen, ha_dir, job_managers, .. } = &self.cluster;
+        let missing = match self.role {
+            Role::JobManager if listen.is_none() => {
+                "a jobmanager needs an address to listen at: give --listen host:port"
+            }
+            Role::JobManager if ha_dir.is_none() && self.checkpoint_dir.is_none() => {
+                "a jobmanager needs a place that it shares with those that stand by: give --ha-dir, or --checkpoint-dir for both"
+            }
+            Role::TaskManager if job_managers.is_none() => {
+                "a taskmanager needs the JobManagers of its job: give --jobmanager host:port[,host:port..]"
+            }
+            Role::Run | Role::JobManager | Role::TaskManager => return Ok(()),
+        };
+        Err(Error::settings(missing))
     }
 
     /// What no setting can tell by itself.

@@ -10,6 +10,7 @@ use highwater_core::{CheckpointId, Clock, Error, JobName, Result};
 use highwater_storage::layout::savepoint_name;
 use highwater_storage::{JobStore, Outcome, SnapshotDir};
 
+use crate::cluster::Ledger;
 use crate::control::Signal;
 use crate::savepoint::{location_of, open_target};
 
@@ -48,13 +49,20 @@ impl CheckpointIo {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn start(job: JobName, store: Arc<JobStore>, clock: Arc<dyn Clock>, signals: Sender<Signal>) -> Result<Self> {
+    pub fn start(
+        job: JobName,
+        store: Arc<JobStore>,
+        ledger: Option<Arc<Ledger>>,
+        clock: Arc<dyn Clock>,
+        signals: Sender<Signal>,
+    ) -> Result<Self> {
         let (work, todo) = channel::<Work>();
         let thread = std::thread::Builder::new()
             .name("highwater-checkpoints".into())
             .spawn(move || {
                 let savepoints = BTreeMap::new();
-                let mut io = Io { job, store, clock, signals, savepoints, pins: Vec::new(), undiscarded: false };
+                let mut io =
+                    Io { job, store, ledger, clock, signals, savepoints, pins: Vec::new(), undiscarded: false };
                 for work in todo {
                     if let Some(event) = io.carry_out(work) {
                         io.tell(Signal::Storage(event));
@@ -87,6 +95,8 @@ impl Drop for CheckpointIo {
 struct Io {
     job: JobName,
     store: Arc<JobStore>,
+    /// Where it is made known what counts, if others may lead after this process.
+    ledger: Option<Arc<Ledger>>,
     clock: Arc<dyn Clock>,
     signals: Sender<Signal>,
     /// The folders of the savepoints of this attempt.
@@ -100,7 +110,7 @@ struct Io {
 impl Io {
     fn carry_out(&mut self, work: Work) -> Option<Event> {
         match work {
-            Work::Locate(id) => Some(match self.store.locate(id) {
+            Work::Locate(id) => Some(match self.locate(id) {
                 Ok(()) => Event::Located { id, created_unix_ms: self.clock.unix_ms() },
                 Err(error) => Event::LocateFailed { id, error: error.to_string() },
             }),
@@ -141,11 +151,19 @@ impl Io {
         let _ = self.signals.send(signal);
     }
 
+    /// Creates the folder of a checkpoint, under an id that no other leader uses.
+    fn locate(&self, id: CheckpointId) -> Result<()> {
+        if let Some(ledger) = &self.ledger {
+            ledger.reserve(id)?;
+        }
+        Ok(self.store.locate(id)?)
+    }
+
     fn locate_savepoint(&mut self, id: CheckpointId, target: &str) -> Event {
         let created_unix_ms = self.clock.unix_ms();
         let mut create = || {
             // The folder in the job's own storage is what remembers the id.
-            self.store.locate(id)?;
+            self.locate(id)?;
             self.pins.push(id);
             let storage = open_target(target, self.store.storage())
                 .map_err(|error| error.context(format!("{target} cannot take a savepoint")))?;
@@ -176,6 +194,9 @@ impl Io {
         };
         match published {
             Ok(()) => {
+                if let Err(event) = self.record(id, ends_job || !self.savepoints.contains_key(&id)) {
+                    return event;
+                }
                 if metadata.kind == SnapshotKind::Checkpoint {
                     // Its own id is higher than these.
                     let (older, pins) = std::mem::take(&mut self.pins).into_iter().partition(|pin| *pin < id);
@@ -190,6 +211,16 @@ impl Io {
                 error: error.to_string(),
             },
         }
+    }
+
+    /// From here on the checkpoint counts, for those too who lead after this process.
+    fn record(&self, id: CheckpointId, is_recovered_from: bool) -> std::result::Result<(), Event> {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| is_recovered_from) else { return Ok(()) };
+        ledger.complete(id).map_err(|error| Event::PublishFailed {
+            id,
+            may_have_happened: error.outcome() == Outcome::MayHaveHappened,
+            error: format!("it is published and does not count: {error}"),
+        })
     }
 
     fn discard(&mut self, id: CheckpointId) {

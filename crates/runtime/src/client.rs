@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use highwater_core::{CheckpointId, Error, ErrorKind, Result};
+use highwater_core::{CheckpointId, Error, ErrorKind, Parallelism, Result};
 
 use crate::control::{Signal, lock};
 use crate::status::{JobPhase, JobStatus};
@@ -27,6 +27,10 @@ pub enum JobRequest {
         /// Where the savepoint goes that it ends with, in the place of a last checkpoint.
         savepoint: Option<SavepointTarget>,
     },
+    /// The end of the job at once, without a last checkpoint.
+    Cancel,
+    /// Another parallelism, from the next checkpoint on; the job goes on.
+    Rescale(Parallelism),
 }
 
 /// The directory in which a savepoint gets a folder of its own.
@@ -53,6 +57,11 @@ pub enum Answer {
     Ending(Taken),
     /// It is done. A job that was asked to stop has ended.
     Completed(Option<Taken>),
+    /// The job runs with the parallelism that was asked for.
+    Rescaled {
+        /// How long no records flowed for it.
+        pause: Duration,
+    },
     /// It was not done, and will not be. A job that was asked to stop goes on, or has failed.
     Failed {
         /// Why, and what to do.
@@ -103,6 +112,10 @@ impl JobClient {
         let (reply, receiver) = channel();
         let refuse = |reason: &str| drop(reply.send(Answer::Failed { reason: reason.to_owned() }));
         match (&*lock(&self.driver), self.status.phase()) {
+            (Some(driver), phase) if phase != JobPhase::Ended && request == JobRequest::Cancel => {
+                let _ = driver.send(Signal::Request { request, reply: reply.clone() });
+            }
+            (_, JobPhase::Waiting) => refuse("the job waits for TaskManagers: ask again when it runs"),
             (_, JobPhase::Starting) => refuse("the job is starting: ask again when it runs"),
             (_, JobPhase::Restarting) => refuse("the job is restarting after a failure: ask again when it runs"),
             (_, JobPhase::Ended) | (None, _) => refuse("the job has ended"),
@@ -133,6 +146,26 @@ impl JobClient {
     /// Has later requests sent to the driver of an attempt; to nobody between attempts.
     pub(crate) fn connect(&self, driver: Option<Sender<Signal>>) {
         *lock(&self.driver) = driver;
+    }
+}
+
+impl From<Answer> for highwater_control::Answer {
+    fn from(answer: Answer) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let taken = |taken: Taken| highwater_control::Taken {
+            checkpoint: taken.checkpoint.0,
+            path: taken.path,
+            bytes: taken.bytes,
+            duration_ms: millis(taken.duration),
+        };
+        match answer {
+            Answer::Accepted => Self::Accepted,
+            Answer::Started { checkpoint } => Self::Started { checkpoint: checkpoint.0 },
+            Answer::Ending(last) => Self::Ending { taken: taken(last) },
+            Answer::Completed(done) => Self::Completed { taken: done.map(taken), pause_ms: None },
+            Answer::Rescaled { pause } => Self::Completed { taken: None, pause_ms: Some(millis(pause)) },
+            Answer::Failed { reason } => Self::Failed { reason },
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use timely::scheduling::SyncActivator;
 
 use crate::link::{Link, LinkId};
 use crate::restore::StateTimes;
+use crate::wire::Order;
 
 /// What tasks and workers tell the driver.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -87,6 +88,13 @@ pub enum TaskEvent {
         /// Which.
         task: TaskId,
     },
+    /// This process and others of the attempt do not reach each other: the attempt is over.
+    Unreachable {
+        /// Which others, by their index.
+        processes: Vec<u32>,
+        /// What was tried.
+        error: Error,
+    },
     /// A task or worker failed: the attempt is over.
     Failed {
         /// Which worker of the job; the first of its process if that could not begin.
@@ -107,11 +115,19 @@ pub(crate) enum Incoming {
     /// From one of its own tasks or workers.
     Task(TaskEvent),
     /// From the JobManager.
-    Order(crate::wire::Order),
-    /// Someone asks this process to stop the job.
+    Order {
+        /// The attempt that it is about, where late words of another have to be told from it.
+        attempt: Option<AttemptToken>,
+        order: Order,
+    },
+    /// Someone asks this process to stop.
     Stop,
     /// The connection to the JobManager was lost.
     Lost(Error),
+    /// A JobManager that leads has taken this process in.
+    Connected(crate::cluster::Connection),
+    /// No JobManager will ever take this process in.
+    Refused(Error),
 }
 
 /// Everything that the JobManager waits for.
@@ -124,7 +140,11 @@ pub(crate) enum Signal {
         address: String,
         slots: u32,
         link: Arc<dyn Link>,
+        /// Its part of an attempt, which it has from an earlier leader or connection.
+        held: Option<Held>,
     },
+    /// A process says that it lives.
+    Heartbeat { id: TaskManagerId },
     /// The connection `link` to a process was lost.
     Lost { id: TaskManagerId, link: LinkId, error: Error },
     /// From a task or worker of an attempt.
@@ -135,10 +155,86 @@ pub(crate) enum Signal {
     Storage(highwater_checkpoint::Event),
     /// Someone asks to stop.
     Stop,
+    /// Someone asks this process to leave the job to others.
+    Leave,
+    /// Of the election of leaders.
+    Leadership(highwater_ha::LeadershipEvent),
     /// Someone asks for something and waits for answers.
     Request { request: crate::client::JobRequest, reply: Sender<crate::client::Answer> },
     /// The folder of a savepoint has been created.
     SavepointLocated { id: CheckpointId, location: SavepointLocation },
+}
+
+/// How far a process's part of an attempt is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub token: AttemptToken,
+    /// Which of its processes this one is.
+    pub process: u32,
+    /// Workers that have their state.
+    pub restored: BTreeSet<u32>,
+    /// Workers that have built their dataflow.
+    pub ready: BTreeSet<u32>,
+    /// Workers that have finished their dataflow.
+    pub done: BTreeSet<u32>,
+    /// Sources that have read everything.
+    pub ended_sources: BTreeSet<TaskId>,
+    /// Checkpoints that were triggered, and neither completed nor were given up.
+    pub pending: BTreeSet<CheckpointId>,
+    /// The newest that was triggered.
+    pub triggered: Option<CheckpointId>,
+    /// The newest that has completed.
+    pub completed: Option<CheckpointId>,
+    /// Set if sources emit nothing after the newest checkpoint.
+    pub last: Option<Ending>,
+    /// Whether sources were told to end their streams.
+    pub finishing: bool,
+}
+
+impl Held {
+    /// An attempt that begins.
+    pub fn new(token: AttemptToken, process: u32) -> Self {
+        let (restored, ready, done) = Default::default();
+        let (ended_sources, pending) = Default::default();
+        let (triggered, completed, last, finishing) = (None, None, None, false);
+        Held { token, process, restored, ready, done, ended_sources, pending, triggered, completed, last, finishing }
+    }
+
+    /// Follows what the JobManager says.
+    pub fn obey(&mut self, order: &Order) {
+        match order {
+            Order::Trigger(trigger) => {
+                self.pending.insert(trigger.id);
+                self.triggered = self.triggered.max(Some(trigger.id));
+                self.last = trigger.last;
+            }
+            Order::Resume => self.last = None,
+            Order::Complete { id } => {
+                self.pending = self.pending.split_off(&id.next());
+                self.completed = self.completed.max(Some(*id));
+            }
+            Order::GiveUp { id } => drop(self.pending.remove(id)),
+            Order::Finish { .. } => self.finishing = true,
+            Order::Start { .. } | Order::Attach { .. } | Order::Restored | Order::Abort { .. } | Order::End { .. } => {}
+        }
+    }
+
+    /// Follows what the tasks say.
+    pub fn hear(&mut self, event: &TaskEvent) {
+        match event {
+            TaskEvent::Restored { worker } => drop(self.restored.insert(*worker)),
+            TaskEvent::Ready { worker } => drop(self.ready.insert(*worker)),
+            TaskEvent::WorkerDone { worker } => drop(self.done.insert(*worker)),
+            TaskEvent::SourceEnded { task } => drop(self.ended_sources.insert(task.clone())),
+            TaskEvent::StateRestored { .. }
+            | TaskEvent::Prepared { .. }
+            | TaskEvent::Acknowledged { .. }
+            | TaskEvent::Declined { .. }
+            | TaskEvent::LongestPause { .. }
+            | TaskEvent::Unreachable { .. }
+            | TaskEvent::Failed { .. } => {}
+        }
+    }
 }
 
 /// A checkpoint is triggered.

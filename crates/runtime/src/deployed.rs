@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use highwater_core::{Error, Result};
+use highwater_core::Error;
 use highwater_storage::JobStore;
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -15,7 +15,7 @@ use crate::control::{Control, Incoming};
 use crate::graph::Attempt;
 use crate::job::Process;
 use crate::memory::{MemoryWatch, StateSizes};
-use crate::mesh::{DataSockets, Mesh};
+use crate::mesh::{DataSockets, Mesh, NotConnected};
 use crate::restore::Restored;
 use crate::wire::Start;
 use crate::worker::{self, Workers};
@@ -43,7 +43,7 @@ impl Deployed {
         (mesh, store): (Option<&Mesh>, Option<&Arc<JobStore>>),
         inbox: Sender<Incoming>,
         give_up: &dyn Fn() -> bool,
-    ) -> Result<Self> {
+    ) -> std::result::Result<Self, NotConnected> {
         let config = &process.config;
         let control = Arc::new(Control::new(start.first_epoch, inbox, Arc::clone(&config.clock)));
         let attempt = Arc::new(Attempt {
@@ -101,7 +101,7 @@ fn communication(
     index: u32,
     mesh: Option<&Mesh>,
     give_up: &dyn Fn() -> bool,
-) -> Result<(DataSockets, Communication)> {
+) -> std::result::Result<(DataSockets, Communication), NotConnected> {
     let workers = start.workers as usize;
     let failed = |error: String| Error::internal(format!("cannot set up the workers: {error}"));
     let Some(mesh) = mesh.filter(|_| start.processes() > 1) else {

@@ -13,6 +13,7 @@ use highwater_checkpoint::{
     CheckpointKind, CheckpointReport, Command, Coordinator, Event, FailureReason, Outcome, RequestKind,
 };
 use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
+use highwater_jobmaster::TaskManagerId;
 use highwater_storage::{JobStore, SnapshotDir};
 
 pub(crate) use self::requests::Requests;
@@ -35,6 +36,8 @@ pub(crate) enum End {
     Damaged(Error),
     /// It failed.
     Failed(Error),
+    /// It could not begin: who does not reach whom.
+    Unreachable(Error, Vec<(TaskManagerId, TaskManagerId)>),
     /// The JobMaster has ended it, for this reason.
     Aborted(String),
 }
@@ -125,7 +128,12 @@ impl Driver<'_> {
                 Ok(None)
             }
             // Those are about processes.
-            Signal::Registered { .. } | Signal::Lost { .. } | Signal::Released { .. } => Ok(None),
+            Signal::Registered { .. }
+            | Signal::Heartbeat { .. }
+            | Signal::Lost { .. }
+            | Signal::Released { .. }
+            | Signal::Leave
+            | Signal::Leadership(_) => Ok(None),
         }
     }
 
@@ -171,6 +179,8 @@ impl Driver<'_> {
             TaskEvent::Failed { error, .. } if !self.restoring.is_empty() && error.kind() == ErrorKind::Corrupt => {
                 return Ok(Some(End::Damaged(error)));
             }
+            // The JobManager has heard it.
+            TaskEvent::Unreachable { error, .. } => return Err(error),
             TaskEvent::Failed { worker, error } => {
                 if !self.starting.contains(&worker) {
                     // It failed at its work, though others may not have been ready for theirs.
@@ -192,7 +202,7 @@ impl Driver<'_> {
     }
 
     /// All workers are up.
-    fn begin(&mut self) -> Result<()> {
+    pub fn begin(&mut self) -> Result<()> {
         self.running_since = Some(self.clock.monotonic());
         self.status.enter(JobPhase::Running);
         self.coordinate(Event::Running)
@@ -226,7 +236,7 @@ impl Driver<'_> {
     }
 
     /// No more records are wanted: the last checkpoint, then the end of the streams.
-    fn finish(&mut self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<()> {
         if self.checkpoints.is_some() {
             let request = self.requests.unattended(RequestKind::Final);
             return self.coordinate(Event::Request(request));

@@ -259,6 +259,16 @@ impl Plan {
         self.operators.iter().filter(|(_, node)| node.kind != NodeKind::Stateless).map(|(uid, _)| uid)
     }
 
+    /// Uid, name and kind of every operator, and the operators that it reads from.
+    pub(crate) fn outline(&self) -> impl Iterator<Item = (&OperatorUid, &str, NodeKind, Vec<&OperatorUid>)> {
+        self.operators.iter().map(move |(uid, node)| {
+            let makes_one =
+                |other: &&(OperatorUid, Node)| node.inputs.iter().any(|input| other.1.outputs.contains(input));
+            let inputs = self.operators.iter().filter(makes_one).map(|(maker, _)| maker).collect();
+            (uid, node.name.as_str(), node.kind, inputs)
+        })
+    }
+
     /// A digest of the shape of the graph: processes of one job must agree on it.
     pub fn digest(&self) -> u64 {
         let shape: String =

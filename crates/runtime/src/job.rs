@@ -1,7 +1,8 @@
 //! Running a job: attempts, restarts, and the part of each process in them.
 //!
-//! Process 0 leads: it finds the checkpoint to start from, drives each attempt and decides about restarts. Every process has workers
-//! and follows its orders; that of process 0 hears them from the next thread.
+//! One process leads: it finds the checkpoint to start from, drives each attempt and decides about restarts. Outside of a
+//! [`cluster`] that is process 0, and every process has workers and follows its orders; that of process 0 hears them from
+//! the next thread.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,14 +12,15 @@ use std::time::Duration;
 
 use highwater_checkpoint::{CheckpointConfig, RestartStrategy};
 use highwater_core::{Clock, Error, ErrorKind, JobName, MaxParallelism, Parallelism, Result};
-use highwater_jobmaster::{JobFacts, JobMaster, TaskManagerId};
+use highwater_jobmaster::{JobFacts, JobMaster, JobRecord, TaskManagerId};
 use highwater_state::spill::RowStoreFactory;
 use highwater_storage::{CheckpointStorage, JobStore};
 
 use crate::client::JobClient;
+use crate::cluster::{self, JobManagerConfig, Role};
 use crate::control::{Signal, lock};
 use crate::graph::{Graph, Plan};
-use crate::job_manager::JobManager;
+use crate::job_manager::{JobManager, Term};
 use crate::link::{LocalLink, register_followers};
 use crate::mesh::{Followers, Mesh};
 use crate::recovery::{ClaimMode, StartFrom};
@@ -59,6 +61,8 @@ pub struct JobConfig {
     pub process: u32,
     /// Address of each process, `host:port`; empty or one for a job in a single process.
     pub hosts: Vec<String>,
+    /// What this process is to the job.
+    pub role: Role,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// How to ask for a stop.
@@ -102,7 +106,13 @@ impl JobConfig {
                 self.processes()
             )));
         }
-        if self.processes() > 1 && self.storage.as_ref().is_some_and(|storage| storage.uri().starts_with("memory:")) {
+        if matches!(self.role, Role::JobManager(_) | Role::TaskManager(_)) && self.processes() > 1 {
+            return Err(Error::settings(
+                "a process of a cluster has no list of hosts: leave out --hosts, its JobManager tells it of the others",
+            ));
+        }
+        let is_shared = self.processes() > 1 || !matches!(self.role, Role::Run);
+        if is_shared && self.storage.as_ref().is_some_and(|storage| storage.uri().starts_with("memory:")) {
             return Err(Error::settings(
                 "checkpoints in memory cannot be shared by several processes: give a directory that all of them share (--checkpoint-dir, or an FsStateBackend)",
             ));
@@ -182,6 +192,10 @@ pub enum JobEnd {
     Finished,
     /// It was stopped, with a last checkpoint to go on from.
     Stopped,
+    /// It was cancelled: started again, it goes on from its newest checkpoint.
+    Cancelled,
+    /// This process has left its cluster, and the job goes on without it.
+    Left,
 }
 
 /// Runs a job to its end.
@@ -192,7 +206,12 @@ pub fn execute(graph: Graph, config: JobConfig) -> Result<JobEnd> {
     config.check()?;
     config.status().enter(JobPhase::Starting);
     let process = Process { plan: Arc::new(graph.plan()?), config };
-    let end = if process.config.process == 0 { lead(&process) } else { follow(&process) };
+    let end = match &process.config.role {
+        Role::JobManager(role) => cluster::manage(&process, role),
+        Role::TaskManager(role) => cluster::work(&process, role),
+        Role::Run if process.config.process == 0 => lead(&process),
+        Role::Run => follow(&process),
+    };
     process.config.status().enter(JobPhase::Ended);
     end
 }
@@ -209,11 +228,13 @@ fn lead(process: &Process) -> Result<JobEnd> {
     let link = Arc::new(LocalLink::new(inbox_sender.clone()));
     let address = config.hosts.first().cloned().unwrap_or_default();
     // The receiver is here.
-    let _ = sender.send(Signal::Registered { id: here, address, slots: config.workers, link });
+    let _ = sender.send(Signal::Registered { id: here, address, slots: config.workers, link, held: None });
     if let Some(followers) = followers {
         register_followers(followers, config.hosts.clone(), config.workers, sender.clone())?;
     }
-    let manager = JobManager::new(process, (store.clone(), lock), process.job_master()?, sender.clone());
+    let manager = JobManager::new(process, (store.clone(), lock), process.job_master()?, sender.clone(), None);
+    let stop = sender.clone();
+    config.stop.listen(move || drop(stop.send(Signal::Stop)));
     std::thread::scope(|scope| {
         let work = || {
             let inbox = Inbox::new(inbox_sender, inbox);
@@ -221,7 +242,11 @@ fn lead(process: &Process) -> Result<JobEnd> {
         };
         let started = std::thread::Builder::new().name("highwater-task-manager".into()).spawn_scoped(scope, work);
         started.map_err(|error| Error::internal("cannot start the workers' thread").with_source(error))?;
-        manager.run(&signals)
+        match manager.run(&signals)? {
+            Term::Over(end) => Ok(end),
+            Term::Left => Ok(JobEnd::Left),
+            Term::Revoked { why } => Err(Error::internal(format!("there is nobody else to lead the job: {why}"))),
+        }
     })
 }
 
@@ -270,10 +295,36 @@ impl Process {
         let max_parallelism =
             config.max_parallelism.map_or_else(|| MaxParallelism::new(MaxParallelism::UPPER_BOUND), Ok)?;
         let now = config.clock.unix_ms() as u64;
-        let seed = now ^ u64::from(std::process::id());
-        let facts = JobFacts { max_parallelism, has_checkpoints: self.checkpointing(), seed };
         // The time is later than that of any earlier leader's start, unless the clock was set back between them.
-        JobMaster::new(settings, facts, now, config.clock.monotonic())
+        JobMaster::new(settings, self.facts(max_parallelism), now, config.clock.monotonic())
+    }
+
+    /// What decides about the attempts of a job in a cluster, under a leader with this token; `record` is what the leader before has
+    /// left.
+    pub fn job_master_of(&self, role: &JobManagerConfig, token: u64, record: Option<JobRecord>) -> Result<JobMaster> {
+        let config = &self.config;
+        let settings = highwater_jobmaster::Config {
+            heartbeat_interval: role.heartbeats.interval,
+            heartbeat_timeout: role.heartbeats.timeout,
+            resource_wait: role.resource_wait,
+            release_timeout: config.cancellation_timeout.saturating_mul(2).max(Duration::from_secs(1)),
+            parallelism: role.parallelism,
+            min_parallelism: role.min_parallelism,
+            restart: config.restart.clone(),
+            ..Default::default()
+        };
+        let default = MaxParallelism::default_for(role.parallelism.unwrap_or(role.min_parallelism));
+        let facts = self.facts(config.max_parallelism.unwrap_or(default));
+        let now = config.clock.monotonic();
+        match record {
+            Some(record) => JobMaster::resume(settings, facts, token, record, now),
+            None => JobMaster::new(settings, facts, token, now),
+        }
+    }
+
+    fn facts(&self, max_parallelism: MaxParallelism) -> JobFacts {
+        let seed = self.config.clock.unix_ms() as u64 ^ u64::from(std::process::id());
+        JobFacts { max_parallelism, has_checkpoints: self.checkpointing(), seed }
     }
 
     /// Whether there are checkpoints: periodic ones, or only the last one of a job that ends or is stopped.

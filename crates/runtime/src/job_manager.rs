@@ -10,12 +10,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use highwater_checkpoint::RequestId;
 use highwater_core::{CheckpointId, Clock, Error, Result};
+use highwater_ha::LeadershipEvent;
 use highwater_jobmaster::{AttemptToken, Command, Event, JobEnd as MasterEnd, JobMaster, TaskManagerId};
 use highwater_storage::{JobStore, Lock, SnapshotDir};
 
-use crate::client::Answer;
-use crate::control::Signal;
+use crate::client::{Answer, JobRequest};
+use crate::cluster::Ledger;
+use crate::control::{Held, Signal, TaskEvent};
 use crate::driver::{Driver, End};
 use crate::job::{JobEnd, Process};
 use crate::link::Link;
@@ -33,17 +36,50 @@ pub(crate) struct JobManager<'a> {
     _lock: Option<Lock>,
     master: JobMaster,
     links: BTreeMap<TaskManagerId, Arc<dyn Link>>,
+    /// What TaskManagers have of an attempt of an earlier leader, as they registered.
+    held: BTreeMap<TaskManagerId, Held>,
     sender: Sender<Signal>,
+    /// Where it is made known what counts, if others may lead after this one.
+    ledger: Option<Arc<Ledger>>,
     /// The attempt that is deployed.
     attempt: Option<Attempt<'a>>,
     /// Facts that the JobMaster has not been told yet.
     facts: VecDeque<Event>,
     history: History,
+    rescales: Rescales,
+    /// Who asked for the end of the job at once.
+    cancels: Vec<Sender<Answer>>,
+    /// Why this process leads no longer, though the job is not over.
+    over: Option<Term>,
+}
+
+/// How the time ends in which a process leads.
+#[derive(Debug)]
+pub(crate) enum Term {
+    /// The job is over.
+    Over(JobEnd),
+    /// Another leads, or nobody: what runs goes on running.
+    Revoked { why: String },
+    /// This process was told to leave the job to others.
+    Left,
+}
+
+/// Requests for another parallelism.
+#[derive(Default)]
+struct Rescales {
+    last_id: u64,
+    waiting: BTreeMap<RequestId, Sender<Answer>>,
+    /// When the attempt before the next has ended.
+    ended_at: Option<Duration>,
+    /// How long no records flowed between the last two attempts.
+    pause: Duration,
 }
 
 /// An attempt, as its JobManager drives it.
 struct Attempt<'a> {
     token: AttemptToken,
+    /// By the index of their process.
+    members: Vec<TaskManagerId>,
     driver: Driver<'a>,
     /// Whether the JobMaster knows that it runs.
     runs: bool,
@@ -72,6 +108,7 @@ impl<'a> JobManager<'a> {
         (store, lock): (Option<Arc<JobStore>>, Option<Lock>),
         master: JobMaster,
         sender: Sender<Signal>,
+        ledger: Option<Arc<Ledger>>,
     ) -> Self {
         JobManager {
             process,
@@ -80,31 +117,46 @@ impl<'a> JobManager<'a> {
             _lock: lock,
             master,
             links: BTreeMap::new(),
+            held: BTreeMap::new(),
             sender,
             attempt: None,
             facts: VecDeque::new(),
+            rescales: Rescales::default(),
+            cancels: Vec::new(),
+            over: None,
             history: History {
-                next_id: CheckpointId(1),
+                next_id: ledger.as_ref().map_or(CheckpointId(1), |ledger| ledger.ids_below().max(CheckpointId(1))),
                 claimed: None,
                 first_own: None,
                 chosen: None,
                 damaged: BTreeMap::new(),
             },
+            ledger,
         }
     }
 
-    /// Runs attempts until one ends well or the restart strategy gives up.
-    pub fn run(mut self, signals: &Receiver<Signal>) -> Result<JobEnd> {
+    /// Runs attempts until one ends well or the restart strategy gives up; or until this process leads no longer, which leaves
+    /// what runs as it is.
+    pub fn run(mut self, signals: &Receiver<Signal>) -> Result<Term> {
         let config = &self.process.config;
-        let sender = self.sender.clone();
-        config.stop.listen(move || drop(sender.send(Signal::Stop)));
         config.client.connect(Some(self.sender.clone()));
         let result = self.lead(signals);
         config.client.connect(None);
         let told = match &result {
-            Ok(end) => Ok(*end),
+            Ok(Term::Over(end)) => Ok(*end),
+            Ok(Term::Revoked { .. } | Term::Left) => {
+                self.leave();
+                return result;
+            }
             Err(error) => Err((error.kind(), error.to_string())),
         };
+        for reply in self.cancels.drain(..) {
+            let _ = reply.send(match &told {
+                Ok(JobEnd::Cancelled) => Answer::Completed(None),
+                Ok(_) => Answer::Failed { reason: "the job has ended by itself before".to_owned() },
+                Err((_, why)) => Answer::Failed { reason: format!("the job has failed before: {why}") },
+            });
+        }
         for link in self.links.values() {
             link.send(Order::End { result: told.clone() });
             link.close();
@@ -112,7 +164,15 @@ impl<'a> JobManager<'a> {
         result
     }
 
-    fn lead(&mut self, signals: &Receiver<Signal>) -> Result<JobEnd> {
+    /// Drops what this process has of the attempt, and tells nobody.
+    fn leave(&mut self) {
+        if let Some(mut attempt) = self.attempt.take() {
+            attempt.driver.end(&End::Aborted("this JobManager leads no longer: ask again".to_owned()));
+        }
+        self.process.config.status().deployed(None);
+    }
+
+    fn lead(&mut self, signals: &Receiver<Signal>) -> Result<Term> {
         loop {
             match signals.recv_timeout(self.wait()) {
                 Ok(signal) => self.handle(signal),
@@ -123,8 +183,12 @@ impl<'a> JobManager<'a> {
                 // This JobManager holds a sender.
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the channel of signals is closed")),
             }
-            if let Some(result) = self.decide() {
-                return result;
+            let decided = self.decide();
+            if let Some(term) = self.over.take() {
+                return Ok(term);
+            }
+            if let Some(result) = decided {
+                return result.map(Term::Over);
             }
         }
     }
@@ -139,13 +203,20 @@ impl<'a> JobManager<'a> {
 
     fn handle(&mut self, signal: Signal) {
         match signal {
-            Signal::Registered { id, address, slots, link } => {
-                tracing::debug!(task_manager = %id, address, slots, "a TaskManager has registered");
+            Signal::Registered { id, address, slots, link, held } => {
+                let holds = held.as_ref().map(|held| held.token);
+                tracing::info!(task_manager = %id, address, slots, attempt = ?holds, "a TaskManager has registered");
                 if let Some(old) = self.links.insert(id, link) {
                     old.close();
                 }
-                self.facts.push_back(Event::Registered { id, address, slots, holds: None });
+                self.held.remove(&id);
+                self.held.extend(held.map(|held| (id, held)));
+                self.facts.push_back(Event::Registered { id, address, slots, holds });
             }
+            Signal::Heartbeat { id } => self.facts.push_back(Event::Heartbeat { id }),
+            Signal::Leave => self.over = Some(Term::Left),
+            Signal::Leadership(LeadershipEvent::Revoked { why }) => self.over = Some(Term::Revoked { why }),
+            Signal::Leadership(event) => tracing::debug!(?event, "of the election"),
             Signal::Lost { id, link, error } => {
                 if self.links.get(&id).is_some_and(|current| current.id() == link) {
                     self.links.remove(&id);
@@ -155,6 +226,12 @@ impl<'a> JobManager<'a> {
             Signal::Released { id, token } => self.facts.push_back(Event::Released { id, token }),
             Signal::Task { id, token, event } => {
                 self.facts.push_back(Event::Heartbeat { id });
+                if let Some(held) = self.held.get_mut(&id).filter(|held| held.token == token) {
+                    held.hear(&event);
+                }
+                if let TaskEvent::Unreachable { processes, error } = event {
+                    return self.unreachable(id, token, &processes, error);
+                }
                 if self.attempt.as_ref().is_some_and(|attempt| attempt.token == token) {
                     self.drive(Signal::Task { id, token, event });
                 }
@@ -162,6 +239,18 @@ impl<'a> JobManager<'a> {
             Signal::Stop => {
                 self.facts.push_back(Event::Stop);
                 self.drive(Signal::Stop);
+            }
+            Signal::Request { request: JobRequest::Cancel, reply } => {
+                let _ = reply.send(Answer::Accepted);
+                self.cancels.push(reply);
+                self.facts.push_back(Event::Cancel);
+            }
+            Signal::Request { request: JobRequest::Rescale(parallelism), reply } => {
+                let _ = reply.send(Answer::Accepted);
+                self.rescales.last_id += 1;
+                let request = RequestId(self.rescales.last_id);
+                self.rescales.waiting.insert(request, reply);
+                self.facts.push_back(Event::Rescale { request, parallelism });
             }
             Signal::Request { reply, .. } if self.attempt.is_none() => {
                 // Nobody has to listen.
@@ -176,10 +265,9 @@ impl<'a> JobManager<'a> {
         let Some(attempt) = &mut self.attempt else { return };
         let token = attempt.token;
         let result = attempt.driver.handle(signal);
-        if attempt.driver.running_since.is_some() && !std::mem::replace(&mut attempt.runs, true) {
-            self.facts.push_back(Event::Running { token });
-        }
-        if let Some(result) = attempt.checkpoint_taken() {
+        let taken = attempt.checkpoint_taken();
+        self.begin();
+        if let Some(result) = taken {
             self.facts.push_back(Event::CheckpointTaken { token, result });
         }
         match result {
@@ -189,11 +277,37 @@ impl<'a> JobManager<'a> {
         }
     }
 
+    /// Tells the JobMaster, once, that all tasks of the attempt run, if they do.
+    fn begin(&mut self) {
+        let Some(attempt) = self.attempt.as_mut().filter(|attempt| !attempt.runs) else { return };
+        let Some(since) = attempt.driver.running_since else { return };
+        attempt.runs = true;
+        let ended_at = self.rescales.ended_at.take();
+        self.rescales.pause = ended_at.map_or(Duration::ZERO, |ended_at| since.saturating_sub(ended_at));
+        self.facts.push_back(Event::Running { token: attempt.token });
+    }
+
+    /// Processes of the attempt do not reach each other.
+    fn unreachable(&mut self, id: TaskManagerId, token: AttemptToken, processes: &[u32], error: Error) {
+        let attempt = self.attempt.as_ref().filter(|attempt| attempt.token == token);
+        let members = attempt.map(|attempt| attempt.members.as_slice()).unwrap_or_default();
+        let others = processes.iter().filter_map(|process| members.get(*process as usize));
+        let unreachable = others.map(|other| (id, *other)).collect();
+        if attempt.is_some() {
+            self.conclude(End::Unreachable(error, unreachable));
+        } else {
+            // The other end of the connection has said so already.
+            self.facts.push_back(Event::Failed { token, error, unreachable });
+        }
+    }
+
     /// The attempt is over for this JobManager: nothing of it is written any more.
     fn conclude(&mut self, end: End) {
         let Some(mut attempt) = self.attempt.take() else { return };
         let token = attempt.token;
         attempt.driver.end(&end);
+        self.rescales.ended_at = attempt.runs.then(|| self.clock.monotonic());
+        self.process.config.status().deployed(None);
         self.history.next_id = attempt.driver.next_id().unwrap_or(self.history.next_id);
         // With it the storage thread, which sees a publish through: it decides what the next attempt restores.
         drop(attempt);
@@ -201,6 +315,7 @@ impl<'a> JobManager<'a> {
             End::Finished => Event::Ended { token, end: MasterEnd::Finished },
             End::Stopped => Event::Ended { token, end: MasterEnd::Stopped },
             End::Failed(error) => Event::Failed { token, error, unreachable: Vec::new() },
+            End::Unreachable(error, unreachable) => Event::Failed { token, error, unreachable },
             // Unless the job was told what to restore, which makes it an error, it looks for an older checkpoint.
             End::Damaged(error) => match self.history.chosen.take() {
                 Some(id) => {
@@ -223,6 +338,9 @@ impl<'a> JobManager<'a> {
                 if let Some(end) = self.carry_out(command) {
                     return Some(end);
                 }
+                if self.over.is_some() {
+                    return None;
+                }
             }
         }
         None
@@ -230,8 +348,11 @@ impl<'a> JobManager<'a> {
 
     fn carry_out(&mut self, command: Command) -> Option<Result<JobEnd>> {
         match command {
-            // What is led from one place has no other leader to leave a record to.
-            Command::Record(_) => {}
+            Command::Record(record) => {
+                if let Some(Err(error)) = self.ledger.as_ref().map(|ledger| ledger.record(record)) {
+                    self.over = Some(Term::Revoked { why: error.to_string() });
+                }
+            }
             Command::Deploy(deployment) => self.deploy(&deployment),
             Command::Attach(deployment) => self.attach(&deployment),
             Command::Abort { token, members, why } => self.abort(token, &members, why),
@@ -242,16 +363,29 @@ impl<'a> JobManager<'a> {
                     link.close();
                 }
             }
-            // Nobody asks a job in one place for another parallelism.
-            Command::Answer { .. } => {}
+            Command::Answer { request, result } => {
+                if let Some(reply) = self.rescales.waiting.remove(&request) {
+                    let pause = self.rescales.pause;
+                    // Nobody has to listen.
+                    let _ = reply.send(match result {
+                        Ok(_) => Answer::Rescaled { pause },
+                        Err(reason) => Answer::Failed { reason },
+                    });
+                }
+            }
             Command::Tell(notice) => self.tell(&notice),
             Command::EndJob { result } => {
-                return Some(result.map(|end| match end {
+                let result = result.map(|end| match end {
                     MasterEnd::Finished => JobEnd::Finished,
                     MasterEnd::Stopped => JobEnd::Stopped,
-                    // Only a JobManager with a command for it can be cancelled.
-                    MasterEnd::Cancelled => JobEnd::Stopped,
-                }));
+                    MasterEnd::Cancelled => JobEnd::Cancelled,
+                });
+                let outcome = result.as_ref().map(|end| *end).map_err(|error| (error.kind(), error.to_string()));
+                if let Some(Err(error)) = self.ledger.as_ref().map(|ledger| ledger.end(&outcome)) {
+                    self.over = Some(Term::Revoked { why: error.to_string() });
+                    return None;
+                }
+                return Some(result);
             }
         }
         None

@@ -22,6 +22,7 @@ mod broadcast_edge;
 mod broadcast_process;
 mod checkpoint_io;
 pub mod client;
+pub mod cluster;
 mod co_process;
 mod control;
 mod deployed;

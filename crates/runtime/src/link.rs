@@ -20,7 +20,7 @@ use crate::wire::{self, Notice, Order};
 pub(crate) struct LinkId(u64);
 
 impl LinkId {
-    fn next() -> Self {
+    pub fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         LinkId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
@@ -58,7 +58,7 @@ impl Link for LocalLink {
 
     fn send(&self, order: Order) {
         // Nobody listens any more once the job is over.
-        let _ = self.inbox.send(Incoming::Order(order));
+        let _ = self.inbox.send(Incoming::Order { attempt: None, order });
     }
 
     fn close(&self) {
@@ -132,7 +132,7 @@ pub(crate) fn register_followers(
                     continue;
                 }
             };
-            if signals.send(Signal::Registered { id, address: address.clone(), slots, link }).is_err() {
+            if signals.send(Signal::Registered { id, address: address.clone(), slots, link, held: None }).is_err() {
                 return;
             }
         }

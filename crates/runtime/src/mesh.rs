@@ -5,7 +5,7 @@
 //! process and attempt, so what belongs to an attempt that is over is turned away. We make the sockets of timely's data plane
 //! ourselves and keep a handle to each, to shut it down when the attempt ends.
 
-use std::cmp::Ordering;
+use std::cmp::Ordering as CmpOrdering;
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -22,6 +22,8 @@ use crate::wire::{self, Hello, Purpose, Start};
 const RETRY: Duration = Duration::from_millis(200);
 /// How often to say that a process does not answer.
 const REMIND: Duration = Duration::from_secs(5);
+/// How long the processes of a cluster try to reach each other before the attempt has failed.
+const REACH: Duration = Duration::from_secs(5);
 /// How long a connection may take to say hello, or to be made.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,21 @@ pub(crate) struct Mesh {
     job: u64,
     clock: Arc<dyn Clock>,
     data: Arc<Arrivals>,
+    /// How long it tries to reach the others of an attempt; `None` for as long as the attempt lasts.
+    patience: Option<Duration>,
+}
+
+/// Why the data connections of an attempt could not be made.
+pub(crate) struct NotConnected {
+    /// The processes that were not reached, by their index.
+    pub unreachable: Vec<u32>,
+    pub error: Error,
+}
+
+impl From<Error> for NotConnected {
+    fn from(error: Error) -> Self {
+        NotConnected { unreachable: Vec::new(), error }
+    }
 }
 
 /// Processes that follow this one, as their control connections come in.
@@ -39,7 +56,7 @@ pub(crate) type Followers = Receiver<(u32, TcpStream)>;
 /// Data connections that have come in and were not yet asked for.
 #[derive(Default)]
 struct Arrivals {
-    streams: Mutex<HashMap<(AttemptToken, u32), TcpStream>>,
+    streams: Mutex<HashMap<(String, AttemptToken, u32), TcpStream>>,
     changed: Condvar,
 }
 
@@ -78,6 +95,10 @@ impl Mesh {
             };
             Error::settings(format!("process {process} cannot listen on {address}: {way_out}")).with_source(error)
         })?;
+        Self::serve(listener, job, workers, clock)
+    }
+
+    fn serve(listener: TcpListener, job: u64, workers: u32, clock: Arc<dyn Clock>) -> Result<(Self, Followers)> {
         keep_lost_connections_quiet();
         let (sender, controls) = channel();
         let data = Arc::<Arrivals>::default();
@@ -86,7 +107,24 @@ impl Mesh {
             .name("highwater-accept".into())
             .spawn(move || accept(&listener, job, workers, &arrivals, &sender))
             .map_err(|error| Error::internal("cannot start the accepting thread").with_source(error))?;
-        Ok((Mesh { workers, job, clock, data }, controls))
+        Ok((Mesh { workers, job, clock, data, patience: None }, controls))
+    }
+
+    /// Listens on `address`, of which the port may be 0, for the data connections of attempts of a cluster; the port.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on.
+    pub fn listen_at(address: &str, job: u64, clock: Arc<dyn Clock>) -> Result<(Self, u16)> {
+        let unusable = |error| {
+            let message =
+                format!("cannot listen on {address}: give an address of this machine and a free port in --listen");
+            Error::settings(message).with_source(error)
+        };
+        let listener = TcpListener::bind(address).map_err(unusable)?;
+        let port = listener.local_addr().map_err(unusable)?.port();
+        // How many workers each has is told with the attempt.
+        let (mesh, _) = Self::serve(listener, job, 0, clock)?;
+        Ok((Mesh { patience: Some(REACH), ..mesh }, port))
     }
 
     /// Connects process `process` to another, trying until it answers or `give_up` says so.
@@ -121,21 +159,41 @@ impl Mesh {
     /// Makes the data connections of process `index` of an attempt: to every process with a lower index, from every one with a higher.
     ///
     /// # Errors
-    /// If `give_up` says so before all are there.
+    /// If `give_up` says so before all are there, or patience ends.
     pub fn data_sockets(
         &self,
         start: &Start,
         index: u32,
         give_up: &dyn Fn() -> bool,
-    ) -> Result<(Vec<Option<TcpStream>>, DataSockets)> {
+    ) -> std::result::Result<(Vec<Option<TcpStream>>, DataSockets), NotConnected> {
+        let deadline = self.patience.map(|patience| self.clock.monotonic().saturating_add(patience));
+        let is_late = || deadline.is_some_and(|deadline| self.clock.monotonic() >= deadline);
+        let stop = || give_up() || is_late();
         let mut streams = Vec::new();
-        let token = start.token;
+        let (mut unreachable, mut errors) = (Vec::new(), Vec::new());
         for (process, address) in (0..).zip(&start.hosts) {
-            streams.push(match process.cmp(&index) {
-                Ordering::Less => Some(self.connect(index, address, Purpose::Data { token }, give_up)?),
-                Ordering::Equal => None,
-                Ordering::Greater => Some(self.arrival(token, process, give_up)?),
-            });
+            let made = match process.cmp(&index) {
+                CmpOrdering::Less => self.connect(index, address, start.data_purpose(), &stop),
+                CmpOrdering::Equal => {
+                    streams.push(None);
+                    continue;
+                }
+                CmpOrdering::Greater => self.arrival(start, process, &stop),
+            };
+            match made {
+                Ok(stream) => streams.push(Some(stream)),
+                Err(error) if give_up() || !is_late() => return Err(error.into()),
+                Err(error) => {
+                    unreachable.push(process);
+                    errors.push(error.to_string());
+                }
+            }
+        }
+        if !unreachable.is_empty() {
+            let patience = self.patience.unwrap_or_default();
+            let message =
+                format!("not all processes of the attempt reach each other within {patience:?}: {}", errors.join("; "));
+            return Err(NotConnected { unreachable, error: Error::new(ErrorKind::Cluster, message) });
         }
         let handles: std::io::Result<Vec<_>> = streams.iter().flatten().map(TcpStream::try_clone).collect();
         let handles =
@@ -143,16 +201,18 @@ impl Mesh {
         Ok((streams, DataSockets(handles)))
     }
 
-    fn arrival(&self, token: AttemptToken, process: u32, give_up: &dyn Fn() -> bool) -> Result<TcpStream> {
+    fn arrival(&self, start: &Start, process: u32, give_up: &dyn Fn() -> bool) -> Result<TcpStream> {
         let mut streams = lock(&self.data.streams);
         loop {
             // What belongs to an attempt that is over is closed by dropping it.
-            streams.retain(|(other, _), _| *other >= token);
-            if let Some(stream) = streams.remove(&(token, process)) {
+            streams.retain(|(cluster, token, _), _| *cluster == start.cluster && *token >= start.token);
+            if let Some(stream) = streams.remove(&(start.cluster.clone(), start.token, process)) {
                 return Ok(stream);
             }
             if give_up() {
-                return Err(Error::new(ErrorKind::Cluster, format!("process {process} did not connect")));
+                let address = start.hosts.get(process as usize).map_or("?", String::as_str);
+                let message = format!("the process at {address} did not connect");
+                return Err(Error::new(ErrorKind::Cluster, message));
             }
             let waited = self.data.changed.wait_timeout(streams, RETRY);
             streams = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
@@ -214,8 +274,8 @@ fn welcome(mut stream: TcpStream, job: u64, workers: u32, arrivals: &Arrivals, c
             // Without a receiver the job is over.
             let _ = controls.send((process, stream));
         }
-        Ok(Hello { purpose: Purpose::Data { token }, process, .. }) => {
-            lock(&arrivals.streams).insert((token, process), stream);
+        Ok(Hello { purpose: Purpose::Data { token, cluster }, process, .. }) => {
+            lock(&arrivals.streams).insert((cluster, token, process), stream);
             arrivals.changed.notify_all();
         }
         Err(error) => tracing::warn!(%error, "a connection was turned away"),

@@ -56,8 +56,17 @@ pub(crate) struct Found {
     pub next_id: CheckpointId,
 }
 
-/// Looks for the checkpoint to start from; of its own, the job has taken those from `own` on. Those that are `damaged` were tried
-/// already.
+/// What is known of the checkpoints in storage.
+pub(crate) struct Known<'a> {
+    /// Of its own, the job has taken those from this one on.
+    pub own: CheckpointId,
+    /// Whether the one who published a checkpoint led the job then. What does not count is garbage.
+    pub counts: &'a dyn Fn(CheckpointId) -> bool,
+    /// Those that were tried and did not verify, and what.
+    pub damaged: &'a BTreeMap<CheckpointId, String>,
+}
+
+/// Looks for the checkpoint to start from.
 ///
 /// # Errors
 /// If the storage cannot be read; if the checkpoint asked for does not verify; if there are checkpoints but none verifies.
@@ -66,12 +75,12 @@ pub(crate) fn find(
     storage: &Arc<dyn CheckpointStorage>,
     job: &JobName,
     from: &StartFrom,
-    own: CheckpointId,
-    damaged: &BTreeMap<CheckpointId, String>,
+    &Known { own, counts, damaged }: &Known<'_>,
 ) -> Result<Found> {
     let seen = store.checkpoints()?;
-    let found: Vec<_> = seen.iter().copied().filter(CheckpointDir::is_completed).collect();
-    let garbage = seen.iter().filter(|dir| !dir.is_completed()).map(|dir| dir.id).collect();
+    let is_completed = |dir: &&CheckpointDir| dir.is_completed() && counts(dir.id);
+    let found: Vec<_> = seen.iter().filter(is_completed).copied().collect();
+    let garbage = seen.iter().filter(|dir| !is_completed(dir)).map(|dir| dir.id).collect();
     let ids = |dirs: Vec<CheckpointDir>| dirs.into_iter().map(|dir| dir.id);
     // A file may be all that is left of a checkpoint.
     let files = store.shared_files()?.into_iter().map(|(_, by)| by);

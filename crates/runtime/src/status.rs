@@ -1,12 +1,13 @@
 //! What can be seen of a job from outside while it runs, and what is left when it has ended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use highwater_checkpoint::{CheckpointReport, Outcome};
 use highwater_core::CheckpointId;
+use highwater_jobmaster::Deployment;
 
 use crate::control::lock;
 use crate::metrics::RecordsRead;
@@ -24,6 +25,8 @@ pub enum JobPhase {
     Running,
     /// An attempt failed, and not all tasks of the next run yet.
     Restarting,
+    /// It waits for TaskManagers.
+    Waiting,
     /// It was asked to stop.
     Stopping,
     /// It is over.
@@ -36,6 +39,7 @@ impl fmt::Display for JobPhase {
             JobPhase::Starting => "starting",
             JobPhase::Running => "running",
             JobPhase::Restarting => "restarting",
+            JobPhase::Waiting => "waiting",
             JobPhase::Stopping => "stopping",
             JobPhase::Ended => "ended",
         })
@@ -53,6 +57,9 @@ pub struct JobStatus {
 #[derive(Debug, Default)]
 struct Inner {
     attempts: u64,
+    deployment: Deployed,
+    reason: String,
+    restarts: u64,
     completed: u64,
     failed: u64,
     savepoints: u64,
@@ -63,6 +70,13 @@ struct Inner {
     pauses: VecDeque<Duration>,
 }
 
+/// An attempt, and who has how many of its workers.
+#[derive(Clone, Debug, Default)]
+struct Deployed {
+    token: u64,
+    members: BTreeMap<u128, u32>,
+}
+
 /// The numbers at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -70,6 +84,16 @@ pub struct Snapshot {
     pub records: u64,
     /// Attempts begun.
     pub attempts: u64,
+    /// The token of the attempt; 0 if there is none.
+    pub attempt: u64,
+    /// Its workers; 0 if there is none.
+    pub parallelism: u32,
+    /// How many of them each TaskManager has, by its id.
+    pub members: BTreeMap<u128, u32>,
+    /// Restarts after a failure.
+    pub restarts: u64,
+    /// What the job waits for, or what ended the attempt before, for people.
+    pub reason: String,
     /// What the job is doing.
     pub phase: JobPhase,
     /// Checkpoints completed.
@@ -91,6 +115,11 @@ impl JobStatus {
         Snapshot {
             records: self.records_read.count(),
             attempts: inner.attempts,
+            attempt: inner.deployment.token,
+            parallelism: inner.deployment.members.values().sum(),
+            members: inner.deployment.members.clone(),
+            restarts: inner.restarts,
+            reason: inner.reason.clone(),
             phase: inner.phase,
             completed: inner.completed,
             failed: inner.failed,
@@ -122,7 +151,33 @@ impl JobStatus {
     }
 
     pub(crate) fn enter(&self, phase: JobPhase) {
-        lock(&self.inner).phase = phase;
+        let mut inner = lock(&self.inner);
+        if phase == JobPhase::Running {
+            inner.reason.clear();
+        }
+        inner.phase = phase;
+    }
+
+    /// Who has how many workers of which attempt.
+    pub(crate) fn deployed(&self, deployment: Option<&Deployment>) {
+        let members = deployment
+            .iter()
+            .flat_map(|deployment| deployment.members.iter().map(|member| (member.id.0, deployment.workers)));
+        let (token, members) = (deployment.map_or(0, |deployment| deployment.token.0), members.collect());
+        lock(&self.inner).deployment = Deployed { token, members };
+    }
+
+    /// The attempt has ended, and another follows.
+    pub(crate) fn restarting(&self, why: &str) {
+        let mut inner = lock(&self.inner);
+        (inner.phase, inner.reason) = (JobPhase::Restarting, why.to_owned());
+        inner.restarts += 1;
+    }
+
+    /// There are not enough slots.
+    pub(crate) fn waiting(&self, why: &str) {
+        let mut inner = lock(&self.inner);
+        (inner.phase, inner.reason) = (JobPhase::Waiting, why.to_owned());
     }
 
     pub(crate) fn paused(&self, pause: Duration) {

@@ -1,8 +1,8 @@
 //! A process that has workers, and follows the orders of the JobManager.
 //!
-//! It starts an attempt when it is told to, passes on what its tasks say, ends the attempt when it is told to or when the
-//! JobManager is lost, says so, and waits for the next. The JobManager is in the same process, or at the other end of a connection,
-//! which is made again for as long as it takes.
+//! It starts an attempt when it is told to, passes on what its tasks say, ends the attempt when it is told to, says so, and waits for
+//! the next. The JobManager is in the same process, or at the other end of an [`Uplink`]. What the loss of the JobManager means is
+//! the uplink's to say: in a cluster the attempt goes on without one, until another takes it over.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,15 +10,16 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use highwater_core::{Error, ErrorKind, Result};
-use highwater_jobmaster::{AttemptToken, TaskManagerId};
+use highwater_core::{CheckpointId, Error, ErrorKind, Result};
+use highwater_jobmaster::TaskManagerId;
 use highwater_snapshot::Snapshot;
 use highwater_storage::{CheckpointStorage, JobStore, open_uri};
 
-use crate::control::{Incoming, Signal, TaskEvent};
+use crate::cluster::Connection;
+use crate::control::{Control, Held, Incoming, Signal, TaskEvent};
 use crate::deployed::Deployed;
 use crate::job::{JobEnd, Process, stopped_at_once};
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, NotConnected};
 use crate::restore::{Restored, SnapshotLocation};
 use crate::wire::{self, Notice, Order, Purpose, Start};
 
@@ -42,11 +43,11 @@ impl Inbox {
         kept.unwrap_or_else(|| self.receiver.recv().expect("a sender is there"))
     }
 
-    /// Whether an abort or a loss of the leader is among what has come.
-    fn is_over(&self) -> bool {
+    /// Whether something has come that ends an attempt before it has begun.
+    fn is_over(&self, ends: impl Fn(&Incoming) -> bool) -> bool {
         let mut kept = self.kept.borrow_mut();
         kept.extend(self.receiver.try_iter());
-        kept.iter().any(|incoming| matches!(incoming, Incoming::Order(Order::Abort { .. }) | Incoming::Lost(_)))
+        kept.iter().any(ends)
     }
 
     fn keep(&self, incoming: Incoming) {
@@ -55,9 +56,56 @@ impl Inbox {
 }
 
 /// Why a process stopped to follow its leader without the job having ended well.
-enum Left {
+pub(crate) enum Left {
     LeaderLost(Error),
     JobFailed(Error),
+    /// It was asked to leave; the job goes on.
+    OnRequest,
+}
+
+/// This process's way to whoever leads.
+pub(crate) trait Uplink {
+    /// Whether an attempt goes on while there is no leader.
+    const OUTLIVES_LEADERS: bool;
+
+    /// Tells the leader.
+    fn tell(&mut self, notice: Notice) -> std::result::Result<(), Left>;
+
+    /// The leader is lost; this is how far this process's part of an attempt is.
+    fn lost(&mut self, error: Error, held: Option<&Held>) -> std::result::Result<(), Left>;
+
+    /// A leader has taken this process in.
+    fn connected(&mut self, connection: Connection) -> std::result::Result<(), Left>;
+
+    /// Someone asks this process to stop.
+    fn stop(&mut self, process: &Process) -> std::result::Result<(), Left>;
+}
+
+/// Ends with the leader that it tells.
+struct OneLeader<T>(T);
+
+impl<T: FnMut(Notice) -> Result<()>> Uplink for OneLeader<T> {
+    const OUTLIVES_LEADERS: bool = false;
+
+    fn tell(&mut self, notice: Notice) -> std::result::Result<(), Left> {
+        self.0(notice).map_err(Left::LeaderLost)
+    }
+
+    fn lost(&mut self, error: Error, _: Option<&Held>) -> std::result::Result<(), Left> {
+        Err(Left::LeaderLost(error))
+    }
+
+    fn connected(&mut self, _: Connection) -> std::result::Result<(), Left> {
+        Ok(())
+    }
+
+    /// A stop of this process is a stop of the job; the second one ends this process at once.
+    fn stop(&mut self, process: &Process) -> std::result::Result<(), Left> {
+        if process.config.stop.requests() > 1 {
+            return Err(Left::JobFailed(stopped_at_once()));
+        }
+        self.tell(Notice::Stop)
+    }
 }
 
 /// What a process does about user code that blocks a worker for good.
@@ -95,12 +143,13 @@ pub(crate) fn follow(process: &Process) -> Result<JobEnd> {
         config.stop.listen(move || drop(inbox.send(Incoming::Stop)));
         let inbox = Inbox::new(sender, receiver);
         let task_manager = TaskManager::new(process, Some(&mesh), store.clone(), inbox, Blocked::End);
-        let left = task_manager.serve(|notice| wire::write(&mut stream, &notice));
+        let left = task_manager.serve(&mut OneLeader(|notice: Notice| wire::write(&mut stream, &notice)));
         // The thread that reads has a handle to it too.
         let _ = stream.shutdown(Shutdown::Both);
         match left {
             Ok(end) => return Ok(end),
             Err(Left::JobFailed(error)) => return Err(error),
+            Err(Left::OnRequest) => return Ok(JobEnd::Left),
             Err(Left::LeaderLost(error)) if config.stop.requests() > 0 => return Err(error),
             Err(Left::LeaderLost(error)) => tracing::warn!(%error, "process 0 was lost; connecting again"),
         }
@@ -126,58 +175,60 @@ impl<'a> TaskManager<'a> {
             let _ = signals.send(notice.into_signal(id));
             Ok(())
         };
-        if let Err(Left::JobFailed(error) | Left::LeaderLost(error)) = self.serve(tell) {
+        if let Err(Left::JobFailed(error) | Left::LeaderLost(error)) = self.serve(&mut OneLeader(tell)) {
             tracing::debug!(%error, "the workers' thread ends with the job");
         }
     }
 
-    /// Carries out orders until the job ends or the leader is lost.
-    fn serve(&self, mut tell: impl FnMut(Notice) -> Result<()>) -> std::result::Result<JobEnd, Left> {
+    /// Carries out orders until the job ends, or the uplink says that this process leaves it.
+    pub fn serve<U: Uplink>(&self, uplink: &mut U) -> std::result::Result<JobEnd, Left> {
         loop {
             match self.inbox.next() {
-                Incoming::Order(Order::Start { start, process }) => self.attempt(&start, process, &mut tell)?,
-                Incoming::Order(Order::End { result }) => return result.map_err(job_failed),
-                Incoming::Stop => self.pass_on_stop(&mut tell)?,
-                Incoming::Lost(error) => return Err(Left::LeaderLost(error)),
+                Incoming::Order { order: Order::Start { start, process }, .. } => {
+                    self.attempt(&start, process, uplink)?;
+                }
+                Incoming::Order { order: Order::End { result }, .. } => return result.map_err(job_failed),
+                Incoming::Stop => uplink.stop(self.process)?,
+                Incoming::Lost(error) => uplink.lost(error, None)?,
+                Incoming::Connected(connection) => uplink.connected(connection)?,
+                Incoming::Refused(error) => return Err(Left::JobFailed(error)),
                 // Late words of an attempt that is over.
-                Incoming::Order(_) | Incoming::Task(_) => {}
+                Incoming::Order { .. } | Incoming::Task(_) => {}
             }
         }
     }
 
-    /// A stop of this process is a stop of the job; the second one ends this process at once.
-    fn pass_on_stop(&self, tell: &mut dyn FnMut(Notice) -> Result<()>) -> std::result::Result<(), Left> {
-        if self.process.config.stop.requests() > 1 {
-            return Err(Left::JobFailed(stopped_at_once()));
-        }
-        tell(Notice::Stop).map_err(Left::LeaderLost)
-    }
-
-    fn attempt(
-        &self,
-        start: &Start,
-        process: u32,
-        tell: &mut dyn FnMut(Notice) -> Result<()>,
-    ) -> std::result::Result<(), Left> {
+    fn attempt<U: Uplink>(&self, start: &Start, process: u32, uplink: &mut U) -> std::result::Result<(), Left> {
         let token = start.token;
-        match self.start(start, process) {
+        match self.start::<U>(start, process) {
             Ok(mut deployed) => {
-                let result = self.run(token, &mut deployed, tell);
+                let result = self.run(Held::new(token, process), &mut deployed, uplink);
                 self.end(deployed)?;
                 result?;
             }
-            Err(error) => {
+            Err(NotConnected { unreachable, error }) if unreachable.is_empty() => {
                 let event = TaskEvent::Failed { worker: start.workers_of(process).start, error };
-                tell(Notice::Task { token, event }).map_err(Left::LeaderLost)?;
+                uplink.tell(Notice::Task { token, event })?;
+            }
+            Err(NotConnected { unreachable: processes, error }) => {
+                uplink.tell(Notice::Task { token, event: TaskEvent::Unreachable { processes, error } })?;
             }
         }
-        tell(Notice::Released { token }).map_err(Left::LeaderLost)
+        uplink.tell(Notice::Released { token })
     }
 
-    fn start(&self, start: &Start, process: u32) -> Result<Deployed> {
+    fn start<U: Uplink>(&self, start: &Start, process: u32) -> std::result::Result<Deployed, NotConnected> {
         let restored = start.restore.as_ref().map(|location| self.open_restored(location)).transpose()?;
         let (share, shared) = ((start, process), (self.mesh, self.store.as_ref()));
-        Deployed::start(self.process, share, restored, shared, self.inbox.sender.clone(), &|| self.inbox.is_over())
+        let ends = |incoming: &Incoming| match incoming {
+            Incoming::Order { order: Order::Abort { token, .. }, .. } => *token == start.token,
+            Incoming::Order { order: Order::End { .. }, .. } | Incoming::Refused(_) => true,
+            Incoming::Lost(_) => !U::OUTLIVES_LEADERS,
+            Incoming::Stop => U::OUTLIVES_LEADERS,
+            Incoming::Order { .. } | Incoming::Task(_) | Incoming::Connected(_) => false,
+        };
+        let give_up = || self.inbox.is_over(ends);
+        Deployed::start(self.process, share, restored, shared, self.inbox.sender.clone(), &give_up)
     }
 
     /// The leader has verified it; this process must be able to read it too.
@@ -195,43 +246,48 @@ impl<'a> TaskManager<'a> {
     }
 
     /// Passes words on, both ways, until the attempt ends.
-    fn run(
-        &self,
-        token: AttemptToken,
-        deployed: &mut Deployed,
-        tell: &mut dyn FnMut(Notice) -> Result<()>,
-    ) -> std::result::Result<(), Left> {
-        let control = Arc::clone(&deployed.control);
+    fn run<U: Uplink>(&self, mut held: Held, deployed: &mut Deployed, uplink: &mut U) -> std::result::Result<(), Left> {
+        let (token, control) = (held.token, Arc::clone(&deployed.control));
+        let left = |_: &Left| control.abort();
         loop {
             match self.inbox.next() {
-                Incoming::Order(order) => {
+                Incoming::Order { attempt: Some(other), order } if other != token => {
+                    tracing::debug!(attempt = %other, ?order, "an order about another attempt comes late");
+                }
+                Incoming::Order { order, .. } => {
                     order.apply(&control);
+                    held.obey(&order);
                     match order {
                         Order::Abort { reason, .. } => {
                             tracing::debug!(reason, "the attempt is over");
                             return Ok(());
                         }
-                        Order::End { result } => {
+                        Order::End { .. } => {
                             control.abort();
-                            return result.map(|_| ()).map_err(job_failed);
+                            self.inbox.keep(Incoming::Order { attempt: None, order });
+                            return Ok(());
                         }
+                        Order::Attach { completed, next } => attached(&mut held, &control, completed, next),
                         _ => {}
                     }
                 }
                 Incoming::Task(event) => {
+                    held.hear(&event);
                     let done = match &event {
                         TaskEvent::WorkerDone { worker } => deployed.done(*worker),
                         _ => false,
                     };
-                    tell(Notice::Task { token, event }).map_err(Left::LeaderLost).inspect_err(|_| control.abort())?;
+                    uplink.tell(Notice::Task { token, event }).inspect_err(left)?;
                     if done {
                         return Ok(());
                     }
                 }
-                Incoming::Stop => self.pass_on_stop(tell).inspect_err(|_| control.abort())?,
-                Incoming::Lost(error) => {
+                Incoming::Stop => uplink.stop(self.process).inspect_err(left)?,
+                Incoming::Lost(error) => uplink.lost(error, Some(&held)).inspect_err(left)?,
+                Incoming::Connected(connection) => uplink.connected(connection).inspect_err(left)?,
+                Incoming::Refused(error) => {
                     control.abort();
-                    return Err(Left::LeaderLost(error));
+                    return Err(Left::JobFailed(error));
                 }
             }
         }
@@ -278,12 +334,26 @@ fn job_failed((kind, why): (ErrorKind, String)) -> Left {
     Left::JobFailed(Error::new(kind, why))
 }
 
+/// A new leader has taken the attempt over: what the old one has not told, and what it has left behind.
+fn attached(held: &mut Held, control: &Control, completed: Option<CheckpointId>, next: CheckpointId) {
+    tracing::info!(?completed, %next, "a new leader has taken the attempt over");
+    // A checkpoint from before the attempt is nothing that its sinks wait for.
+    if let Some(id) = completed.filter(|id| *id >= control.first_epoch()) {
+        let order = Order::Complete { id };
+        order.apply(control);
+        held.obey(&order);
+    }
+    for id in std::mem::take(&mut held.pending).into_iter().filter(|id| *id < next) {
+        control.give_up(id);
+    }
+}
+
 /// Reads orders on a thread of their own, until the connection ends.
 fn read_orders(mut stream: TcpStream, sender: Sender<Incoming>) -> Result<()> {
     let read = move || {
         loop {
             let incoming = match wire::read::<Order>(&mut stream) {
-                Ok(order) => Incoming::Order(order),
+                Ok(order) => Incoming::Order { attempt: None, order },
                 Err(error) => Incoming::Lost(error),
             };
             let over = matches!(incoming, Incoming::Lost(_));

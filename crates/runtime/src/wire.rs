@@ -34,7 +34,7 @@ pub(crate) struct Hello {
 }
 
 /// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Purpose {
     /// Orders and notices.
     Control,
@@ -42,6 +42,8 @@ pub(crate) enum Purpose {
     Data {
         /// See [`Start::token`].
         token: AttemptToken,
+        /// See [`Start::cluster`].
+        cluster: String,
     },
 }
 
@@ -54,6 +56,13 @@ pub(crate) enum Order {
         start: Start,
         /// Which of them this one is.
         process: u32,
+    },
+    /// A new leader takes the attempt over as it runs.
+    Attach {
+        /// The newest checkpoint that counts, which the old leader may not have told.
+        completed: Option<CheckpointId>,
+        /// The new leader's first: what was triggered before and does not count is given up.
+        next: CheckpointId,
     },
     /// See [`Control::restored`].
     Restored,
@@ -80,6 +89,8 @@ pub(crate) enum Order {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
     pub token: AttemptToken,
+    /// The cluster that it is an attempt of; empty for one without a cluster.
+    pub cluster: String,
     /// Where each process takes data connections, by its index; empty for one that is alone.
     pub hosts: Vec<String>,
     /// Worker threads in each process.
@@ -92,6 +103,11 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// What its data connections are for.
+    pub fn data_purpose(&self) -> Purpose {
+        Purpose::Data { token: self.token, cluster: self.cluster.clone() }
+    }
+
     /// How many processes take part.
     pub fn processes(&self) -> u32 {
         (self.hosts.len() as u32).max(1)
@@ -141,7 +157,7 @@ impl Order {
             Order::GiveUp { id } => control.give_up(*id),
             Order::Finish { ended } => control.finish(*ended),
             Order::Abort { .. } => control.abort(),
-            Order::Start { .. } | Order::End { .. } => {}
+            Order::Start { .. } | Order::Attach { .. } | Order::End { .. } => {}
         }
     }
 }

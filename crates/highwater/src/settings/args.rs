@@ -2,12 +2,15 @@
 
 use highwater_core::Result;
 
-use super::Settings;
 use super::key::Key;
 use super::sources::{self, Sources};
+use super::{Role, Settings};
 
 /// Set on each argument: set for all at once, it would take in what a program declares after flattening them.
 const HEADING: &str = "Job options";
+
+/// The same, of processes of a cluster.
+const CLUSTER: &str = "Cluster options";
 
 /// The arguments of a job, for `#[command(flatten)]`.
 ///
@@ -17,6 +20,11 @@ const HEADING: &str = "Job options";
 // Else the line above would describe every program that has no description of its own.
 #[command(about = None, long_about = None)]
 pub struct JobArgs {
+    /// What this process is to the job: run for all of it, jobmanager or taskmanager for a part in a cluster (default: run)
+    // No setting: it says what to do, so it comes from the command line alone.
+    #[arg(value_name = "ROLE", help_heading = CLUSTER, value_parser = ["run", "jobmanager", "taskmanager"])]
+    pub role: Option<String>,
+
     /// Worker threads of each process (default: one per core)
     #[arg(long, help_heading = HEADING, value_name = "COUNT")]
     pub workers: Option<String>,
@@ -33,6 +41,56 @@ pub struct JobArgs {
     /// Every process of the job, separated by commas, the same list in each of them (default: one process)
     #[arg(long, help_heading = HEADING, value_name = "HOST:PORT,...")]
     pub hosts: Option<String>,
+
+    /// Workers of the whole job in a cluster (default: as many as there are slots)
+    #[arg(long, help_heading = CLUSTER, value_name = "COUNT")]
+    pub parallelism: Option<String>,
+
+    /// With fewer slots in the cluster the job waits (default: 1)
+    #[arg(long, help_heading = CLUSTER, value_name = "COUNT")]
+    pub min_parallelism: Option<String>,
+
+    /// Of a TaskManager: the JobManagers of its job, or some of them (default: none)
+    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT,...")]
+    pub jobmanager: Option<String>,
+
+    /// Of a TaskManager: how many workers it can have (default: one per core)
+    #[arg(long, help_heading = CLUSTER, value_name = "COUNT")]
+    pub slots: Option<String>,
+
+    /// Of a process of a cluster: where it listens (default: none for a JobManager, any port of every address for a TaskManager)
+    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+
+    /// Of a process of a cluster: where the others reach it (default: where it listens)
+    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+
+    /// Of a JobManager: what all JobManagers of the job share, a path or URI; also etcd://HOST:PORT,.../PREFIX (default: the
+    /// checkpoint directory)
+    #[arg(long, help_heading = CLUSTER, value_name = "URI")]
+    pub ha_dir: Option<String>,
+
+    /// Of a JobManager: tells its cluster from another that runs the same job. A job that has ended is not run again in the
+    /// same cluster (default: default)
+    #[arg(long, help_heading = CLUSTER, value_name = "NAME")]
+    pub cluster_id: Option<String>,
+
+    /// Of a JobManager: how long it leads without a sign of life in the HA directory (default: 2s)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub ha_lease: Option<String>,
+
+    /// Of a JobManager: how long the job waits for lost slots before it goes on with fewer (default: 10s)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub resource_wait: Option<String>,
+
+    /// Of a JobManager: how often it and a TaskManager tell each other that they live (default: 500ms)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub heartbeat_interval: Option<String>,
+
+    /// Of a JobManager: how long either of them waits for that (default: 5s)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub heartbeat_timeout: Option<String>,
 
     /// Name of the job, which is also its folder in the checkpoint directory (default: the program's name for it)
     #[arg(long, help_heading = HEADING, value_name = "NAME")]
@@ -163,7 +221,15 @@ impl JobArgs {
     /// Those of [`resolve`](Self::resolve).
     pub fn resolve_with(&self, defaults: Settings, environment: &dyn Fn(&str) -> Option<String>) -> Result<Settings> {
         let settings = Settings::merge(&Sources::open(self, environment)?, defaults)?;
-        Ok(Settings { describe: settings.describe || self.describe, ..settings })
+        let role = match self.role.as_deref() {
+            Some("jobmanager") => Role::JobManager,
+            Some("taskmanager") => Role::TaskManager,
+            Some(_) => Role::Run,
+            None => settings.role,
+        };
+        let settings = Settings { role, describe: settings.describe || self.describe, ..settings };
+        settings.check_role()?;
+        Ok(settings)
     }
 
     /// What these arguments give for `key`.
@@ -173,6 +239,18 @@ impl JobArgs {
             Key::MaxParallelism => &self.max_parallelism,
             Key::Process => &self.process,
             Key::Hosts => &self.hosts,
+            Key::Parallelism => &self.parallelism,
+            Key::MinParallelism => &self.min_parallelism,
+            Key::Jobmanager => &self.jobmanager,
+            Key::Slots => &self.slots,
+            Key::Listen => &self.listen,
+            Key::Advertise => &self.advertise,
+            Key::HaDir => &self.ha_dir,
+            Key::ClusterId => &self.cluster_id,
+            Key::HaLease => &self.ha_lease,
+            Key::ResourceWait => &self.resource_wait,
+            Key::HeartbeatInterval => &self.heartbeat_interval,
+            Key::HeartbeatTimeout => &self.heartbeat_timeout,
             Key::JobName => &self.job_name,
             Key::CheckpointDir => &self.checkpoint_dir,
             Key::LocalRecoveryDir => &self.local_recovery_dir,

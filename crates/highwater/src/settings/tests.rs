@@ -65,12 +65,24 @@ impl Scene {
 
 /// The one value of `settings` that `key` is about.
 fn shown(settings: &Settings, key: Key) -> String {
-    let checkpoint = &settings.checkpoint;
+    let (checkpoint, cluster) = (&settings.checkpoint, &settings.cluster);
     match key {
         Key::Workers => format!("{:?}", settings.workers),
         Key::MaxParallelism => format!("{:?}", settings.max_parallelism),
         Key::Process => format!("{:?}", settings.process),
         Key::Hosts => format!("{:?}", settings.hosts),
+        Key::Parallelism => format!("{:?}", cluster.parallelism.map(|count| count.count())),
+        Key::MinParallelism => format!("{:?}", cluster.min_parallelism.count()),
+        Key::Jobmanager => format!("{:?}", cluster.job_managers),
+        Key::Slots => format!("{:?}", cluster.slots),
+        Key::Listen => format!("{:?}", cluster.listen),
+        Key::Advertise => format!("{:?}", cluster.advertise),
+        Key::HaDir => format!("{:?}", cluster.ha_dir),
+        Key::ClusterId => cluster.cluster_id.clone(),
+        Key::HaLease => format!("{:?}", cluster.lease),
+        Key::ResourceWait => format!("{:?}", cluster.resource_wait),
+        Key::HeartbeatInterval => format!("{:?}", cluster.heartbeats.interval),
+        Key::HeartbeatTimeout => format!("{:?}", cluster.heartbeats.timeout),
         Key::JobName => format!("{:?}", settings.job_name),
         Key::CheckpointDir => format!("{:?}", settings.checkpoint_dir),
         Key::LocalRecoveryDir => format!("{:?}", settings.local_recovery_dir),
@@ -101,6 +113,16 @@ fn examples(key: Key) -> Option<[(&'static str, &'static str); 2]> {
         Key::MaxParallelism => [("7", "Some(MaxParallelism(7))"), ("8", "Some(MaxParallelism(8))")],
         Key::Process => [("1", "ProcessIndex(1)"), ("2", "ProcessIndex(2)")],
         Key::Hosts => [("a:1", "[\"a:1\"]"), ("a:1, b:2", "[\"a:1\", \"b:2\"]")],
+        Key::Parallelism => [("2", "Some(2)"), ("3", "Some(3)")],
+        Key::MinParallelism => [("2", "2"), ("3", "3")],
+        Key::Jobmanager => [("a:1", "Some(\"a:1\")"), ("a:1,b:2", "Some(\"a:1,b:2\")")],
+        Key::Slots => [("301", "301"), ("302", "302")],
+        Key::Listen => [("a:1", "Some(\"a:1\")"), ("b:0", "Some(\"b:0\")")],
+        Key::Advertise => [("a:1", "Some(\"a:1\")"), ("b:2", "Some(\"b:2\")")],
+        Key::HaDir => [("/one", "Some(\"/one\")"), ("etcd://two:1/x", "Some(\"etcd://two:1/x\")")],
+        Key::ClusterId => [("one", "one"), ("two", "two")],
+        Key::HaLease | Key::ResourceWait => [("1s", "1s"), ("3s", "3s")],
+        Key::HeartbeatInterval | Key::HeartbeatTimeout => [("1s", "1s"), ("2s", "2s")],
         Key::JobName => [("one", "Some(JobName(\"one\"))"), ("two", "Some(JobName(\"two\"))")],
         Key::CheckpointDir => [("/one", "Some(\"/one\")"), ("file:///two", "Some(\"file:///two\")")],
         Key::LocalRecoveryDir => [("/one", "Some(\"/one\")"), ("two", "Some(\"two\")")],
@@ -191,6 +213,13 @@ fn mistakes(key: Key) -> Option<(&'static str, &'static str)> {
         Key::MaxParallelism => ("32769", "give a whole number from 1 to 32768"),
         Key::Process => ("-1", "give a whole number from 0 to 4294967295"),
         Key::Hosts => ("a:1,b", "\"b\" is not host:port with a port from 1 to 65535"),
+        Key::Parallelism | Key::MinParallelism => ("0", "give a whole number from 1 to 4294967295"),
+        Key::Jobmanager | Key::HaDir => (" ", "give a path or URI"),
+        Key::Slots => ("0", "give a whole number above 0"),
+        Key::Listen | Key::Advertise => ("here", "give an address as host:port"),
+        Key::ClusterId => (" ", "give a name"),
+        Key::HaLease | Key::HeartbeatInterval | Key::HeartbeatTimeout => ("0s", above_zero),
+        Key::ResourceWait => ("1", "give a time with its unit, like 500ms, 10s, 1m30s, 2h or 1d"),
         Key::JobName => (
             "a/b",
             "job name \"a/b\" is not usable: give 1 to 100 letters, digits, '-', '_' or '.', not starting with a dot",
@@ -326,6 +355,29 @@ fn every_setting_is_a_flag_and_every_flag_a_setting() {
 }
 
 #[test]
+fn a_role_is_given_what_it_needs() {
+    let resolve = |args: &str| {
+        let job = Job::try_parse_from(["job"].into_iter().chain(args.split_whitespace())).unwrap();
+        job.args.resolve_with(Settings::default(), &|_| None)
+    };
+    assert_eq!(resolve("").unwrap().role, Role::Run);
+    assert_eq!(resolve("run").unwrap().role, Role::Run);
+    let role = |args| resolve(args).unwrap().role;
+    assert_eq!(role("jobmanager --listen a:1 --ha-dir /ha"), Role::JobManager);
+    assert_eq!(role("--checkpoint-dir /ck jobmanager --listen a:1"), Role::JobManager);
+    assert_eq!(role("taskmanager --jobmanager a:1,b:1"), Role::TaskManager);
+    for (args, missing) in [
+        ("jobmanager", "--listen"),
+        ("jobmanager --listen a:1", "--ha-dir"),
+        ("taskmanager --listen a:1", "--jobmanager"),
+    ] {
+        let error = resolve(args).unwrap_err().to_string();
+        assert!(error.contains(missing), "{args}: {error}");
+    }
+    assert!(Job::try_parse_from(["job", "leader"]).is_err());
+}
+
+#[test]
 fn a_description_is_asked_for_on_the_command_line() {
     let describe = |flags: &[&str]| {
         let job = Job::try_parse_from(["job"].iter().chain(flags)).unwrap();
@@ -363,6 +415,7 @@ fn the_help_states_the_defaults() {
             Key::Workers | Key::MaxParallelism | Key::Hosts | Key::JobName | Key::MemoryBudget => {}
             Key::CheckpointDir | Key::LocalRecoveryDir | Key::RestartStrategy | Key::Restore | Key::Config => {}
             Key::SavepointDir | Key::RunDir => {}
+            Key::Parallelism | Key::Slots | Key::Jobmanager | Key::Listen | Key::Advertise | Key::HaDir => {}
             _ => assert_eq!(Scene::default().flag(key, stated).resolve().unwrap(), Settings::default(), "{help}"),
         }
     }

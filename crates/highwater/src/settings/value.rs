@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use highwater_checkpoint::CheckpointingMode;
-use highwater_core::{JobName, MaxParallelism, ProcessIndex, duration};
+use highwater_core::{JobName, MaxParallelism, Parallelism, ProcessIndex, duration};
 use highwater_runtime::ClaimMode;
 
 use super::LogFormat;
@@ -31,6 +31,19 @@ pub(super) fn number(text: &str) -> Parsed<u32> {
 
 pub(super) fn number_above_zero(text: &str) -> Parsed<u32> {
     text.parse().ok().filter(|number| *number > 0).ok_or(NUMBER_ABOVE_ZERO.into())
+}
+
+pub(super) fn parallelism(text: &str) -> Parsed<Parallelism> {
+    number_above_zero(text).and_then(|count| Parallelism::new(count).ok_or_else(|| NUMBER_ABOVE_ZERO.into()))
+}
+
+pub(super) fn name(text: &str) -> Parsed<String> {
+    if text.trim().is_empty() { Err("give a name".into()) } else { Ok(text.to_owned()) }
+}
+
+pub(super) fn address(text: &str) -> Parsed<Option<String>> {
+    let is_address = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if is_address { Ok(Some(text.to_owned())) } else { Err("give an address as host:port".into()) }
 }
 
 pub(super) fn fraction(text: &str) -> Parsed<f64> {

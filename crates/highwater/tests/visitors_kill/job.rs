@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How often to look whether the moment has come.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long anything may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What stays the same from run to run.
 pub struct Job {
@@ -55,6 +55,19 @@ impl Job {
         run
     }
 
+    /// Starts a process with these arguments beside those that all of them have.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let messages = OpenOptions::new().create(true).append(true).open(&self.messages).unwrap();
+        let mut command = Command::new(&self.program);
+        command.arg("--input").arg(&self.input).arg("--output").arg(&self.output);
+        command.arg("--checkpoint-dir").arg(&self.checkpoints);
+        command.args(&self.options);
+        command.args(["--restart-strategy", "fixed-delay:attempts=1000,delay=20ms"]).args(arguments);
+        command.env("TMPDIR", &self.temporary).env("RUST_LOG", "info").stdin(Stdio::null());
+        command.stdout(File::try_clone(&messages).unwrap()).stderr(messages);
+        command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()))
+    }
+
     /// The newest checkpoint that has completed, 0 if none has.
     pub fn completed(&self) -> u64 {
         self.checkpoints(|folder| folder.join("_metadata").exists())
@@ -90,9 +103,14 @@ impl Job {
         names.filter(|name| name.ends_with(".inprogress")).collect()
     }
 
-    /// The last of what the processes have said, for a failure.
-    fn last_messages(&self) -> String {
-        let messages = fs::read_to_string(&self.messages).unwrap_or_default();
+    /// What the processes have said.
+    pub fn messages(&self) -> String {
+        fs::read_to_string(&self.messages).unwrap_or_default()
+    }
+
+    /// The last of it, for a failure.
+    pub fn last_messages(&self) -> String {
+        let messages = self.messages();
         let skip = messages.lines().count().saturating_sub(40);
         messages.lines().skip(skip).fold(String::new(), |all, line| all + line + "\n")
     }
@@ -112,20 +130,11 @@ impl Run<'_> {
     }
 
     fn spawn(&self, index: usize) -> Child {
-        let job = self.job;
-        let messages = OpenOptions::new().create(true).append(true).open(&job.messages).unwrap();
-        let mut command = Command::new(&job.program);
-        command.arg("--input").arg(&job.input).arg("--output").arg(&job.output);
-        command.arg("--checkpoint-dir").arg(&job.checkpoints);
-        command.args(&job.options);
-        command.args(["--workers", &self.workers.to_string()]);
-        command.args(["--restart-strategy", "fixed-delay:attempts=100,delay=20ms"]);
-        if !self.hosts.is_empty() {
-            command.args(["--hosts", &self.hosts, "--process", &index.to_string()]);
+        let workers = self.workers.to_string();
+        if self.hosts.is_empty() {
+            return self.job.spawn(&["--workers", &workers]);
         }
-        command.env("TMPDIR", &job.temporary).env("RUST_LOG", "info").stdin(Stdio::null());
-        command.stdout(File::try_clone(&messages).unwrap()).stderr(messages);
-        command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", job.program.display()))
+        self.job.spawn(&["--workers", &workers, "--hosts", &self.hosts, "--process", &index.to_string()])
     }
 
     /// Kills a process: 1, or 0 if it had ended before.
@@ -203,7 +212,7 @@ fn program(example: &str) -> PathBuf {
 }
 
 /// Addresses on this machine that nobody listens on.
-fn free_addresses(count: usize) -> Vec<String> {
+pub fn free_addresses(count: usize) -> Vec<String> {
     let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
 }

@@ -36,7 +36,7 @@ pub fn kill(victim: &Victim, default_kills: usize, after: impl Fn(&Path)) {
 }
 
 /// The variable as a number, if it is set.
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
@@ -114,7 +114,7 @@ fn wait(job: &Job, run: &mut Run<'_>, random: &mut Random) -> Outcome {
 }
 
 /// Compares what the job has written with what a plain loop counts.
-fn assert_same(job: &Job, log: &Path) {
+pub fn assert_same(job: &Job, log: &Path) {
     let expected = Counts::of_log(log);
     let results = job.visible("");
     Counts::of_results(&results).assert_equals(&expected);

@@ -71,6 +71,8 @@ impl Driver<'_> {
             JobRequest::Stop { drain, savepoint } => {
                 self.begin_stop(if drain { Ending::Drain } else { Ending::Suspend }, savepoint, reply)
             }
+            // Those are not about one attempt, and the JobManager sees to them.
+            JobRequest::Cancel | JobRequest::Rescale(_) => Ok(()),
         }
     }
 
@@ -213,13 +215,17 @@ impl Driver<'_> {
         let Requests { waiting, ending, .. } = std::mem::take(&mut self.requests);
         let reason = match end {
             End::Finished | End::Stopped => "the job has ended".to_owned(),
-            End::Failed(error) | End::Damaged(error) => format!("the attempt failed: {error}"),
+            End::Failed(error) | End::Unreachable(error, _) | End::Damaged(error) => {
+                format!("the attempt failed: {error}")
+            }
             End::Aborted(why) => format!("the attempt ended: {why}"),
         };
         for (reply, taken) in ending {
             match end {
                 End::Finished | End::Stopped => say(&reply, Answer::Completed(taken)),
-                End::Failed(_) | End::Damaged(_) | End::Aborted(_) => say(&reply, failed(reason.as_str())),
+                End::Failed(_) | End::Unreachable(..) | End::Damaged(_) | End::Aborted(_) => {
+                    say(&reply, failed(reason.as_str()))
+                }
             }
         }
         waiting.into_values().for_each(|waiting| say(&waiting.reply, failed(reason.as_str())));

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use highwater_checkpoint::{Coordinator, JobPlan, OperatorPlan};
-use highwater_core::{CheckpointId, Error, ErrorKind, OperatorUid, Parallelism, Result};
+use highwater_core::{CheckpointId, Error, ErrorKind, MaxParallelism, OperatorUid, Parallelism, Result, TaskId};
 use highwater_jobmaster::{AttemptToken, Deployment, Event, Notice, TaskManagerId};
 
 use super::{Attempt, JobManager};
 use crate::checkpoint_io::{CheckpointIo, Work};
 use crate::client::{Answer, JobRequest};
-use crate::control::Signal;
+use crate::control::{Held, Signal};
 use crate::driver::{Checkpoints, Driver, End, Requests, Tidy, Voice};
-use crate::recovery::{self, ClaimMode, Found, StartFrom};
+use crate::link::Link;
+use crate::recovery::{self, ClaimMode, Found, Known, StartFrom};
 use crate::restore::Restored;
-use crate::status::JobPhase;
 use crate::wire::{Order, Start};
 
 impl<'a> JobManager<'a> {
@@ -23,7 +23,11 @@ impl<'a> JobManager<'a> {
     pub(super) fn deploy(&mut self, deployment: &Deployment) {
         let token = deployment.token;
         match self.start(deployment) {
-            Ok(driver) => self.attempt = Some(Attempt { token, driver, runs: false, asked: None }),
+            Ok(driver) => {
+                let members = deployment.members.iter().map(|member| member.id).collect();
+                self.attempt = Some(Attempt { token, members, driver, runs: false, asked: None });
+                self.process.config.status().deployed(Some(deployment));
+            }
             Err(error) => {
                 self.facts.push_back(Event::Failed { token, error, unreachable: Vec::new() });
                 // Who was not told to start has nothing to drop.
@@ -46,16 +50,30 @@ impl<'a> JobManager<'a> {
         }
         config.status().attempt(found.restored.as_ref().map(|restored| (restored.id(), restored.path())));
         // Before anybody is told to start: if it fails, they have nothing to give up.
-        let checkpoints = self.checkpoints(&found, &start)?;
-        let links: Option<Vec<_>> =
-            deployment.members.iter().map(|member| self.links.get(&member.id).cloned()).collect();
-        let links = links.ok_or_else(|| Error::new(ErrorKind::Cluster, "a TaskManager is gone already"))?;
+        let checkpoints = self.checkpoints(&found, start.parallelism(), start.max_parallelism)?;
+        let links = self.links_of(deployment)?;
         for (process, link) in (0..).zip(&links) {
             link.send(Order::Start { start: start.clone(), process });
         }
-        let parallelism = start.parallelism();
+        Ok(self.driver(&found, start.parallelism(), checkpoints, links))
+    }
+
+    fn links_of(&self, deployment: &Deployment) -> Result<Vec<Arc<dyn Link>>> {
+        let links = deployment.members.iter().map(|member| self.links.get(&member.id).cloned());
+        links.collect::<Option<_>>().ok_or_else(|| Error::new(ErrorKind::Cluster, "a TaskManager is gone already"))
+    }
+
+    /// Of an attempt that begins with what was found.
+    fn driver(
+        &self,
+        found: &Found,
+        parallelism: Parallelism,
+        checkpoints: Option<Checkpoints>,
+        links: Vec<Arc<dyn Link>>,
+    ) -> Driver<'a> {
+        let config = &self.process.config;
         let workers: BTreeSet<u32> = (0..parallelism.count()).collect();
-        Ok(Driver {
+        Driver {
             voice: Voice(links),
             clock: Arc::clone(&self.clock),
             checkpoints,
@@ -69,20 +87,66 @@ impl<'a> JobManager<'a> {
             tidy: Some(Tidy {
                 superseded: found.superseded.clone(),
                 claimed: self.history.claimed.clone(),
-                before: start.first_epoch,
+                before: found.next_id,
             }),
             finishing: false,
             stopping: None,
             requests: Requests::default(),
-        })
+        }
     }
 
-    /// An attempt of an earlier leader.
+    /// Takes over an attempt that an earlier leader has deployed, as it runs; or says that it has failed.
     pub(super) fn attach(&mut self, deployment: &Deployment) {
         let token = deployment.token;
-        let error = Error::new(ErrorKind::Cluster, "the attempt of another JobManager is not taken over");
-        self.facts.push_back(Event::Failed { token, error, unreachable: Vec::new() });
-        self.facts.push_back(Event::Concluded { token });
+        match self.take_over(deployment) {
+            Ok(driver) => {
+                tracing::info!(attempt = %token, "taking over the attempt, which runs on");
+                let members = deployment.members.iter().map(|member| member.id).collect();
+                self.attempt = Some(Attempt { token, members, driver, runs: false, asked: None });
+                self.process.config.status().deployed(Some(deployment));
+                self.begin();
+            }
+            Err(error) => {
+                self.facts.push_back(Event::Failed { token, error, unreachable: Vec::new() });
+                self.facts.push_back(Event::Concluded { token });
+            }
+        }
+    }
+
+    fn take_over(&mut self, deployment: &Deployment) -> Result<Driver<'a>> {
+        let cannot = |why: &str| Error::new(ErrorKind::Cluster, format!("the attempt cannot be taken over: {why}"));
+        let held: Option<Vec<&Held>> = deployment.members.iter().map(|member| self.held.get(&member.id)).collect();
+        let held = held.ok_or_else(|| cannot("a TaskManager has no part of it"))?;
+        let parallelism = Parallelism::new(deployment.parallelism())
+            .ok_or_else(|| Error::internal("an attempt without workers was deployed"))?;
+        let ready: BTreeSet<u32> = held.iter().flat_map(|held| held.ready.iter().copied()).collect();
+        if held.iter().any(|held| held.finishing || held.last.is_some() || !held.done.is_empty()) {
+            return Err(cannot("it was about to end"));
+        }
+        if !(0..parallelism.count()).all(|worker| ready.contains(&worker)) {
+            return Err(cannot("not all of its workers were ready"));
+        }
+        let ended_sources: BTreeSet<TaskId> = held.iter().flat_map(|held| held.ended_sources.iter().cloned()).collect();
+        let triggered = held.iter().filter_map(|held| held.triggered).max();
+        let mut found = self.find()?;
+        found.next_id = found.next_id.max(triggered.map_or(CheckpointId(1), CheckpointId::next));
+        let max_parallelism = self.process.max_parallelism(found.restored.as_deref(), parallelism)?;
+        let checkpoints = self.checkpoints(&found, parallelism, max_parallelism)?;
+        let links = self.links_of(deployment)?;
+        let completed = self.ledger.as_ref().and_then(|ledger| ledger.newest());
+        for link in &links {
+            link.send(Order::Attach { completed, next: found.next_id });
+        }
+        let config = &self.process.config;
+        config.status().attempt(found.restored.as_ref().map(|restored| (restored.id(), restored.path())));
+        let mut driver = self.driver(&found, parallelism, checkpoints, links);
+        (driver.restoring, driver.starting) = Default::default();
+        driver.sources.retain(|source| !ended_sources.contains(source));
+        driver.begin()?;
+        if driver.sources.is_empty() {
+            driver.finish()?;
+        }
+        Ok(driver)
     }
 
     /// Asks for a checkpoint that another deployment is to go on from.
@@ -99,14 +163,18 @@ impl<'a> JobManager<'a> {
     /// Tells people what the JobMaster thinks they should know.
     pub(super) fn tell(&self, notice: &Notice) {
         match notice {
-            Notice::Restarting { .. } => {
-                self.process.config.status().enter(JobPhase::Restarting);
+            Notice::Restarting { why, .. } => {
+                self.process.config.status().restarting(why);
                 tracing::warn!("{notice}");
             }
             Notice::FewerWorkers { .. } | Notice::KeptApart { .. } | Notice::ScaleUpFailed { .. } => {
                 tracing::warn!("{notice}");
             }
-            Notice::WaitingForSlots { .. } | Notice::UnusedSlots { .. } => tracing::info!("{notice}"),
+            Notice::WaitingForSlots { .. } => {
+                self.process.config.status().waiting(&notice.to_string());
+                tracing::info!("{notice}");
+            }
+            Notice::UnusedSlots { .. } => tracing::info!("{notice}"),
         }
     }
 
@@ -146,7 +214,9 @@ impl<'a> JobManager<'a> {
             (StartFrom::Fresh | StartFrom::Path(_), Some(first_own)) => first_own,
             (StartFrom::Latest, _) | (_, None) => CheckpointId(0),
         };
-        let mut found = recovery::find(store, storage, &config.name, &start_from, own, &self.history.damaged)?;
+        let counts = |id: CheckpointId| self.ledger.as_ref().is_none_or(|ledger| ledger.counts(id));
+        let known = Known { own, counts: &counts, damaged: &self.history.damaged };
+        let mut found = recovery::find(store, storage, &config.name, &start_from, &known)?;
         self.history.chosen =
             found.restored.as_ref().filter(|_| start_from == StartFrom::Latest).map(|restored| restored.id());
         found.next_id = found.next_id.max(self.history.next_id);
@@ -169,6 +239,7 @@ impl<'a> JobManager<'a> {
             |uid: &OperatorUid| found.restored.as_ref().is_some_and(|restored| restored.operator(uid).is_some());
         Ok(Start {
             token: deployment.token,
+            cluster: self.process.config.role.cluster_id().to_owned(),
             hosts: deployment.members.iter().map(|member| member.address.clone()).collect(),
             workers: deployment.workers,
             max_parallelism: self.process.max_parallelism(found.restored.as_deref(), parallelism)?,
@@ -205,20 +276,28 @@ impl<'a> JobManager<'a> {
         ))
     }
 
-    fn checkpoints(&self, found: &Found, start: &Start) -> Result<Option<Checkpoints>> {
+    fn checkpoints(
+        &self,
+        found: &Found,
+        parallelism: Parallelism,
+        max_parallelism: MaxParallelism,
+    ) -> Result<Option<Checkpoints>> {
         let config = &self.process.config;
-        let first = start.first_epoch;
+        let first = found.next_id;
         let Some(store) = &self.store else { return Ok(None) };
+        if let Some(ledger) = &self.ledger {
+            ledger.reserve(first)?;
+        }
         // The folder of the first id pins it: were the garbage gone first, a crash in between could lead to an id used before.
         store.locate(first)?;
-        let clock = Arc::clone(&config.clock);
-        let io = CheckpointIo::start(config.name.clone(), Arc::clone(store), clock, self.sender.clone())?;
+        let (clock, ledger) = (Arc::clone(&config.clock), self.ledger.clone());
+        let io = CheckpointIo::start(config.name.clone(), Arc::clone(store), ledger, clock, self.sender.clone())?;
         found.garbage.iter().for_each(|id| io.ask(Work::Discard(*id)));
         let operator = |uid: &OperatorUid| OperatorPlan {
             uid: uid.clone(),
             name: self.process.plan.name(uid).unwrap_or_default().to_string(),
-            parallelism: start.parallelism(),
-            max_parallelism: start.max_parallelism,
+            parallelism,
+            max_parallelism,
         };
         let plan = JobPlan::new(config.name.clone(), self.process.plan.stateful_uids().map(operator).collect())?;
         let coordinator = Coordinator::new(config.checkpoints.clone(), plan, first, found.completed.clone())?;
@@ -230,7 +309,7 @@ impl Attempt<'_> {
     /// What came of the checkpoint that the JobMaster asked for, once.
     pub(super) fn checkpoint_taken(&mut self) -> Option<std::result::Result<(), String>> {
         let last = self.asked.as_ref()?.try_iter().find_map(|answer| match answer {
-            Answer::Completed(_) => Some(Ok(())),
+            Answer::Completed(_) | Answer::Rescaled { .. } => Some(Ok(())),
             Answer::Failed { reason } => Some(Err(reason)),
             Answer::Accepted | Answer::Started { .. } | Answer::Ending(_) => None,
         });

@@ -1,0 +1,145 @@
+//! A cluster of child processes.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use crate::job::{Job, PATIENCE, free_addresses};
+
+/// How often to look whether something has happened.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What a process is to the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    JobManager,
+    TaskManager,
+}
+
+/// The processes of a job. None outlives it.
+pub struct Cluster<'a> {
+    job: &'a Job,
+    /// Where each JobManager listens.
+    addresses: Vec<String>,
+    job_managers: Vec<Child>,
+    task_managers: Vec<Child>,
+}
+
+impl<'a> Cluster<'a> {
+    /// Starts so many of each, with one slot in each TaskManager.
+    pub fn start(job: &'a Job, job_managers: usize, task_managers: usize) -> Self {
+        let addresses = free_addresses(job_managers);
+        let mut cluster = Cluster { job, addresses, job_managers: Vec::new(), task_managers: Vec::new() };
+        cluster.job_managers = (0..job_managers).map(|index| cluster.spawn(Part::JobManager, index)).collect();
+        cluster.task_managers = (0..task_managers).map(|index| cluster.spawn(Part::TaskManager, index)).collect();
+        cluster
+    }
+
+    fn spawn(&self, part: Part, index: usize) -> Child {
+        let all = self.addresses.join(",");
+        match part {
+            Part::JobManager => {
+                let wait = ["--min-parallelism", "1", "--resource-wait", "2s"];
+                let role = ["jobmanager", "--listen", self.addresses[index].as_str()];
+                self.job.spawn(&[role.as_slice(), &wait].concat())
+            }
+            Part::TaskManager => {
+                let place = ["--slots", "1", "--listen", "127.0.0.1:0"];
+                self.job.spawn(&[["taskmanager", "--jobmanager", all.as_str()].as_slice(), &place].concat())
+            }
+        }
+    }
+
+    fn of(&mut self, part: Part) -> &mut Vec<Child> {
+        match part {
+            Part::JobManager => &mut self.job_managers,
+            Part::TaskManager => &mut self.task_managers,
+        }
+    }
+
+    /// Kills a process and starts another in its place; false if the job has ended.
+    pub fn kill(&mut self, part: Part, index: usize) -> bool {
+        if self.is_ending() {
+            return false;
+        }
+        let process = &mut self.of(part)[index];
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let next = self.spawn(part, index);
+        self.of(part)[index] = next;
+        true
+    }
+
+    /// Which JobManager leads: the last that has said so.
+    pub fn leader(&self) -> usize {
+        let said = self.job.messages();
+        let last = said.lines().rev().find(|line| line.contains("this JobManager leads ")).expect("one leads");
+        let leads = |address: &String| last.contains(address.as_str());
+        self.addresses.iter().position(leads).unwrap_or_else(|| panic!("{last}"))
+    }
+
+    /// Waits until something has happened; false if the job has ended before.
+    pub fn waits(&mut self, for_it: impl Fn(&Job) -> bool) -> bool {
+        let began = Instant::now();
+        while !for_it(self.job) {
+            if self.is_ending() {
+                return false;
+            }
+            self.look_again(began);
+        }
+        true
+    }
+
+    /// Lets time pass, unless the job ends.
+    pub fn pause(&mut self, time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time && !self.is_ending() {
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Whether a process has ended, which all do when the job does.
+    fn is_ending(&mut self) -> bool {
+        let mut ended = false;
+        for process in self.job_managers.iter_mut().chain(&mut self.task_managers) {
+            if let Some(status) = process.try_wait().unwrap() {
+                assert!(status.success(), "a process ended with {status}:\n{}", self.job.last_messages());
+                ended = true;
+            }
+        }
+        ended
+    }
+
+    /// Waits until the job has ended, and with it the processes.
+    ///
+    /// A TaskManager that was started a moment before may find nobody to tell it: it is ended here.
+    pub fn wait_for_end(&mut self) {
+        let began = Instant::now();
+        while self.job_managers.iter_mut().any(|process| process.try_wait().unwrap().is_none()) {
+            self.is_ending();
+            self.look_again(began);
+        }
+        let patience = Instant::now() + Duration::from_secs(10);
+        while self.task_managers.iter_mut().any(|process| process.try_wait().unwrap().is_none()) {
+            if Instant::now() >= patience {
+                break;
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.is_ending();
+    }
+
+    fn look_again(&self, began: Instant) {
+        assert!(began.elapsed() < PATIENCE, "the job hangs:\n{}", self.job.last_messages());
+        std::thread::sleep(LOOK);
+    }
+}
+
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        for process in self.job_managers.iter_mut().chain(&mut self.task_managers) {
+            // Of no use for one that has ended, and a panic here would hide the first.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}

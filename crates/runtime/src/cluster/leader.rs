@@ -1,0 +1,160 @@
+//! A JobManager of a cluster: stands by until it leads, leads until another does, the job is over or it is told to leave.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use highwater_control::{Network, Server};
+use highwater_core::{Error, Result};
+use highwater_ha::{Contender, HaService, HaStore, JobState, Leadership, LeadershipEvent, open_store};
+
+use super::desk::Desk;
+use super::record::decode_outcome;
+use super::{JobManagerConfig, Ledger, identity};
+use crate::control::Signal;
+use crate::job::{JobEnd, Process};
+use crate::job_manager::{JobManager, Term};
+
+/// Takes part in leading the job, until it is over or this process is told to leave.
+pub(crate) fn manage(process: &Process, role: &JobManagerConfig) -> Result<JobEnd> {
+    let config = &process.config;
+    let listener = TcpListener::bind(&role.listen).map_err(|error| {
+        let message = format!("cannot listen on {}: give another --listen", role.listen);
+        Error::settings(message).with_source(error)
+    })?;
+    let address = address_of(role, &listener)?;
+    let store = open_store(&role.ha_dir, role.lease / 4)?;
+    let (signals, received) = channel();
+    let desk =
+        Arc::new(Desk::new(signals.clone(), config.client.clone(), config.name.to_string(), Arc::clone(&config.clock)));
+    let network = Network::start()?;
+    let handler: Arc<Desk> = Arc::clone(&desk);
+    let server = Server::start(&network, listener, identity(process), role.heartbeats, handler)?;
+    tracing::info!(listen = %server.address(), address, "JobManager started");
+    let leave = signals.clone();
+    config.stop.listen(move || drop(leave.send(Signal::Leave)));
+    let manager = Manager { process, role, desk, store, address, signals };
+    let result = manager.run(&received);
+    server.close("this JobManager ends");
+    result
+}
+
+/// Where the others are told that this JobManager is.
+fn address_of(role: &JobManagerConfig, listener: &TcpListener) -> Result<String> {
+    let local = listener.local_addr().map_err(|error| Error::internal("a socket has no address").with_source(error))?;
+    match &role.advertise {
+        Some(address) => Ok(address.clone()),
+        None if local.ip().is_unspecified() => Err(Error::settings(format!(
+            "--listen {} is every address of this machine, so the others cannot be told where this JobManager is: name one of \
+             them with --advertise host:port",
+            role.listen
+        ))),
+        None => {
+            let host = role.listen.rsplit_once(':').map_or(role.listen.as_str(), |(host, _)| host);
+            Ok(format!("{host}:{}", local.port()))
+        }
+    }
+}
+
+struct Manager<'a> {
+    process: &'a Process,
+    role: &'a JobManagerConfig,
+    desk: Arc<Desk>,
+    store: Arc<dyn HaStore>,
+    address: String,
+    signals: Sender<Signal>,
+}
+
+/// What ends a JobManager's time as a standby.
+enum Call {
+    Lead(Leadership, Box<JobState>),
+    Over(Result<JobEnd>),
+}
+
+impl Manager<'_> {
+    fn run(&self, received: &Receiver<Signal>) -> Result<JobEnd> {
+        // Dropped, it resigns: another can lead at once.
+        let _election = self.enter()?;
+        loop {
+            match self.stand_by(received)? {
+                Call::Over(result) => return result,
+                Call::Lead(leadership, state) => match self.lead(leadership, &state, received)? {
+                    Term::Over(end) => return Ok(end),
+                    Term::Left => return Ok(JobEnd::Left),
+                    Term::Revoked { why } => tracing::warn!(why, "this JobManager leads no longer, and stands by"),
+                },
+            }
+        }
+    }
+
+    /// Takes part in the election.
+    fn enter(&self) -> Result<HaService> {
+        let config = &self.process.config;
+        let contender = Contender {
+            job: config.name.clone(),
+            cluster: self.role.cluster_id.clone(),
+            program: format!("{:016x}", self.process.digest()),
+            address: self.address.clone(),
+            holds_for: self.role.lease,
+            retained: config.checkpoints.retained as usize,
+            kept_entries: Contender::KEPT_ENTRIES,
+            writer: 0,
+        };
+        let (service, events) = HaService::start(Arc::clone(&self.store), contender, Arc::clone(&config.clock))?;
+        let signals = self.signals.clone();
+        let pass_on = move || {
+            for event in events {
+                if signals.send(Signal::Leadership(event)).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("highwater-election".into()).spawn(pass_on);
+        thread.map_err(|error| Error::internal("cannot start a thread").with_source(error))?;
+        Ok(service)
+    }
+
+    /// Waits until this process leads, or the job is over.
+    fn stand_by(&self, received: &Receiver<Signal>) -> Result<Call> {
+        self.desk.follow(None);
+        for signal in received {
+            match signal {
+                Signal::Leadership(LeadershipEvent::Granted { leadership, state }) => {
+                    return Ok(Call::Lead(leadership, Box::new(state)));
+                }
+                Signal::Leadership(LeadershipEvent::LeaderIs { address, .. }) => self.desk.follow(Some(address)),
+                Signal::Leadership(LeadershipEvent::Revoked { .. }) => self.desk.follow(None),
+                Signal::Leadership(LeadershipEvent::Ended { result }) => return Ok(Call::Over(ended(&result))),
+                Signal::Leadership(LeadershipEvent::Failed(error)) => return Err(error),
+                Signal::Leave => return Ok(Call::Over(Ok(JobEnd::Left))),
+                // Of a time in which this process led.
+                _ => {}
+            }
+        }
+        Err(Error::internal("the channel of signals is closed"))
+    }
+
+    fn lead(&self, leadership: Leadership, state: &JobState, received: &Receiver<Signal>) -> Result<Term> {
+        let (process, token) = (self.process, leadership.token());
+        let ledger = Arc::new(Ledger::new(leadership, state)?);
+        let master = process.job_master_of(self.role, token.0, ledger.job())?;
+        let store = (process.store()?, None);
+        let manager = JobManager::new(process, store, master, self.signals.clone(), Some(Arc::clone(&ledger)));
+        self.desk.lead(token.0, &self.address);
+        let term = manager.run(received);
+        if matches!(term, Ok(Term::Revoked { .. })) {
+            self.desk.follow(None);
+        }
+        term
+    }
+}
+
+/// What another leader has recorded of the job's end.
+fn ended(result: &[u8]) -> Result<JobEnd> {
+    let outcome = decode_outcome(result)?;
+    tracing::info!(?outcome, "the job has ended: to run it again, start its processes with another --cluster-id");
+    outcome.map_err(|(kind, why)| {
+        Error::new(kind, why)
+            .context("the job has failed; to run it again, start its processes with another --cluster-id")
+    })
+}

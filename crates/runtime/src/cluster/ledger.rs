@@ -1,0 +1,110 @@
+//! What the leader makes known for those that lead after it, and what counts.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use highwater_core::{CheckpointId, Result};
+use highwater_ha::{JobState, Leadership, NotRecorded};
+use highwater_jobmaster::JobRecord;
+
+use super::record::{Outcome, Record, encode_outcome};
+use crate::control::lock;
+
+/// How many ids a leader takes at a time: so many checkpoints cost one more entry in the log, and so many ids are left out at most when
+/// another leads.
+const IDS: u64 = 64;
+
+/// The log of leaders, as the one that leads writes it.
+pub(crate) struct Ledger {
+    leadership: Leadership,
+    inner: Mutex<Inner>,
+    /// Held while the record is appended to the log.
+    writing: Mutex<()>,
+}
+
+struct Inner {
+    record: Record,
+    /// The newest checkpoints that count.
+    completed: BTreeSet<CheckpointId>,
+}
+
+impl Ledger {
+    /// Of a leader that finds the job in this `state`.
+    ///
+    /// # Errors
+    /// If what the leader before has left cannot be read.
+    pub fn new(leadership: Leadership, state: &JobState) -> Result<Self> {
+        let before = state.attempt.as_ref().map(|attempt| Record::decode(&attempt.content)).transpose()?;
+        let record = before.unwrap_or(Record { job: None, ids_below: CheckpointId(0) });
+        let completed = state.completed.iter().map(|completed| completed.id).collect();
+        Ok(Ledger { leadership, inner: Mutex::new(Inner { record, completed }), writing: Mutex::default() })
+    }
+
+    /// The attempt that was deployed last.
+    pub fn job(&self) -> Option<JobRecord> {
+        lock(&self.inner).record.job.clone()
+    }
+
+    /// No leader has used an id from here on.
+    pub fn ids_below(&self) -> CheckpointId {
+        lock(&self.inner).record.ids_below
+    }
+
+    /// Whether a checkpoint that is in the storage is one of the job's: whoever wrote what is not on record did not lead any more.
+    pub fn counts(&self, id: CheckpointId) -> bool {
+        let completed = &lock(&self.inner).completed;
+        completed.first().is_none_or(|oldest| id < *oldest) || completed.contains(&id)
+    }
+
+    /// The newest checkpoint on record.
+    pub fn newest(&self) -> Option<CheckpointId> {
+        lock(&self.inner).completed.last().copied()
+    }
+
+    /// Makes an attempt known before it is deployed.
+    ///
+    /// # Errors
+    /// If this process leads no longer, or cannot tell.
+    pub fn record(&self, job: JobRecord) -> Result<(), NotRecorded> {
+        self.append(|record| record.job = Some(job))
+    }
+
+    /// Takes `id` for this leader, with those after it.
+    ///
+    /// # Errors
+    /// If this process leads no longer, or cannot tell.
+    pub fn reserve(&self, id: CheckpointId) -> Result<(), NotRecorded> {
+        if id < self.ids_below() {
+            return Ok(());
+        }
+        self.append(|record| record.ids_below = record.ids_below.max(CheckpointId(id.0 + IDS)))
+    }
+
+    /// One after the other: each entry repeats what the one before says of the rest.
+    fn append(&self, change: impl FnOnce(&mut Record)) -> Result<(), NotRecorded> {
+        let _writing = lock(&self.writing);
+        let mut record = lock(&self.inner).record.clone();
+        change(&mut record);
+        self.leadership.record_attempt(record.encode())?;
+        lock(&self.inner).record = record;
+        Ok(())
+    }
+
+    /// From here on a checkpoint counts, whose metadata is in the storage.
+    ///
+    /// # Errors
+    /// If it does not, or nobody can tell yet.
+    pub fn complete(&self, id: CheckpointId) -> Result<(), NotRecorded> {
+        self.leadership.record_completed(id)?;
+        lock(&self.inner).completed.insert(id);
+        Ok(())
+    }
+
+    /// The job is over, for all who may lead.
+    ///
+    /// # Errors
+    /// If this process leads no longer, or cannot tell.
+    pub fn end(&self, outcome: &Outcome) -> Result<(), NotRecorded> {
+        self.leadership.record_end(encode_outcome(outcome))
+    }
+}

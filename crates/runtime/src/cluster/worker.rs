@@ -1,0 +1,218 @@
+//! A TaskManager of a cluster: has workers, and finds whoever leads.
+//!
+//! While nobody leads, its part of the attempt goes on. What then happens to it is told when somebody does: the registration says how
+//! far it was when the leader before was lost, and what came since follows in its order.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::UdpSocket;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use highwater_control::proto::v1;
+use highwater_control::{Addresses, Connected, Connector, Network, NotConnected, Notices, Orders, PROTOCOL_VERSION};
+use highwater_core::{Error, Result};
+use highwater_jobmaster::TaskManagerId;
+
+use super::{TaskManagerConfig, convert, identity};
+use crate::control::{Held, Incoming, TaskEvent};
+use crate::job::{JobEnd, Process, StopHandle};
+use crate::mesh::Mesh;
+use crate::task_manager::{Blocked, Inbox, Left, TaskManager, Uplink};
+use crate::wire::Notice;
+
+/// A session with a JobManager that leads.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    notices: Notices,
+    leader: String,
+}
+
+/// Offers this process's slots to the job, until it is over or this process is told to leave.
+pub(crate) fn work(process: &Process, role: &TaskManagerConfig) -> Result<JobEnd> {
+    let config = &process.config;
+    let network = Network::start()?;
+    let (mesh, port) = Mesh::listen_at(&role.listen, process.digest(), std::sync::Arc::clone(&config.clock))?;
+    let data_address = match &role.advertise {
+        Some(address) => address.clone(),
+        None => reachable(&role.listen, port, &role.job_managers)?,
+    };
+    let store = process.store()?;
+    let id = TaskManagerId(draw());
+    let identity = identity(process);
+    let register = v1::Register {
+        protocol_version: PROTOCOL_VERSION,
+        highwater_version: identity.highwater_version,
+        job: identity.job,
+        graph: Some(identity.graph),
+        task_manager_id: convert::name_of(id),
+        data_address,
+        slots: role.slots,
+        running: None,
+        pid: std::process::id(),
+    };
+    let (sender, receiver) = channel();
+    let (seek, sought) = channel();
+    let connector = Connector::new(&network, role.job_managers.clone());
+    seek_leaders(connector, sought, sender.clone(), config.stop.clone())?;
+    let mut uplink = ClusterUplink { register, seek, connection: None, untold: Vec::new() };
+    tracing::info!(id = %id, address = uplink.register.data_address, slots = role.slots, "looking for a JobManager");
+    uplink.search(None);
+    let stop = sender.clone();
+    config.stop.listen(move || drop(stop.send(Incoming::Stop)));
+    let inbox = Inbox::new(sender, receiver);
+    match TaskManager::new(process, Some(&mesh), store, inbox, Blocked::End).serve(&mut uplink) {
+        Ok(end) => Ok(end),
+        Err(Left::OnRequest) => Ok(JobEnd::Left),
+        Err(Left::JobFailed(error) | Left::LeaderLost(error)) => Err(error),
+    }
+}
+
+/// To the leaders of a cluster, one after the other.
+struct ClusterUplink {
+    register: v1::Register,
+    /// Has a leader sought, to register like this.
+    seek: Sender<v1::Register>,
+    connection: Option<Connection>,
+    /// What happened since the leader was lost, and the next has to hear.
+    untold: Vec<Notice>,
+}
+
+impl ClusterUplink {
+    fn search(&mut self, held: Option<&Held>) {
+        self.connection = None;
+        self.untold.clear();
+        let running = held.map(convert::running);
+        // Its thread lives as long as this sender.
+        let _ = self.seek.send(v1::Register { running, ..self.register.clone() });
+    }
+}
+
+impl Uplink for ClusterUplink {
+    const OUTLIVES_LEADERS: bool = true;
+
+    fn tell(&mut self, notice: Notice) -> Result<(), Left> {
+        let Some(connection) = &self.connection else {
+            if matters_later(&notice) {
+                self.untold.push(notice);
+            }
+            return Ok(());
+        };
+        let said = convert::said(notice).map_err(Left::JobFailed)?;
+        // If it was not told, the loss of the leader comes next, and the registration with the next one says it.
+        let _ = connection.notices.send(said);
+        Ok(())
+    }
+
+    fn lost(&mut self, error: Error, held: Option<&Held>) -> Result<(), Left> {
+        tracing::warn!(%error, attempt_goes_on = held.is_some(), "looking for a JobManager that leads");
+        self.search(held);
+        Ok(())
+    }
+
+    fn connected(&mut self, connection: Connection) -> Result<(), Left> {
+        tracing::info!(leader = connection.leader, "registered with the JobManager");
+        self.connection = Some(connection);
+        std::mem::take(&mut self.untold).into_iter().try_for_each(|notice| self.tell(notice))
+    }
+
+    fn stop(&mut self, _: &Process) -> Result<(), Left> {
+        tracing::info!("leaving the job, which goes on without this process");
+        Err(Left::OnRequest)
+    }
+}
+
+/// Whether a leader that takes an attempt over has to hear it. Of checkpoints that the one before has begun it wants nothing.
+fn matters_later(notice: &Notice) -> bool {
+    match notice {
+        Notice::Released { .. } | Notice::Stop => true,
+        Notice::Task { event, .. } => match event {
+            TaskEvent::Restored { .. }
+            | TaskEvent::Ready { .. }
+            | TaskEvent::SourceEnded { .. }
+            | TaskEvent::Unreachable { .. }
+            | TaskEvent::Failed { .. }
+            | TaskEvent::WorkerDone { .. } => true,
+            TaskEvent::StateRestored { .. }
+            | TaskEvent::Prepared { .. }
+            | TaskEvent::Acknowledged { .. }
+            | TaskEvent::Declined { .. }
+            | TaskEvent::LongestPause { .. } => false,
+        },
+    }
+}
+
+/// Looks for leaders on a thread of its own, and passes on what they say.
+fn seek_leaders(
+    mut connector: Connector,
+    sought: Receiver<v1::Register>,
+    inbox: Sender<Incoming>,
+    stop: StopHandle,
+) -> Result<()> {
+    let seek = move || {
+        for register in sought {
+            let incoming = match connector.connect(&register, &|| stop.requests() > 0) {
+                Ok(Connected { leader, orders, notices, .. }) => {
+                    let connected = Incoming::Connected(Connection { notices, leader });
+                    if inbox.send(connected).is_err() {
+                        return;
+                    }
+                    Incoming::Lost(pass_on(orders, &inbox))
+                }
+                Err(NotConnected::Refused(error)) => Incoming::Refused(error),
+                // A stop was asked for, and comes by itself.
+                Err(NotConnected::GivenUp(_)) => continue,
+            };
+            if inbox.send(incoming).is_err() {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("highwater-leaders".into()).spawn(seek);
+    thread.map(drop).map_err(|error| Error::internal("cannot start a thread").with_source(error))
+}
+
+/// Passes orders on until the leader is lost, and then why.
+fn pass_on(mut orders: Orders, inbox: &Sender<Incoming>) -> Error {
+    loop {
+        match orders.receive().and_then(convert::order) {
+            Ok((attempt, order)) => {
+                if inbox.send(Incoming::Order { attempt, order }).is_err() {
+                    return Error::internal("this process ends");
+                }
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Where others reach what listens at `listen`: there, or if that is every address of this machine, at the one from which it reaches
+/// the JobManager.
+fn reachable(listen: &str, port: u16, job_managers: &Addresses) -> Result<String> {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    if !matches!(host, "0.0.0.0" | "[::]") {
+        return Ok(format!("{host}:{port}"));
+    }
+    let any = if host == "[::]" { "[::]:0" } else { "0.0.0.0:0" };
+    let towards = |address: &str| {
+        let socket = UdpSocket::bind(any)?;
+        // Sends nothing: it only chooses the way.
+        socket.connect(address)?;
+        socket.local_addr()
+    };
+    let local = job_managers.iter().find_map(|address| towards(address).ok());
+    local.map(|mut local| {
+        local.set_port(port);
+        local.to_string()
+    })
+    .ok_or_else(|| {
+        Error::settings(format!(
+            "listening on {listen}, and the way to {job_managers} tells no address of this machine that others could reach: name one \
+             with --advertise host:port"
+        ))
+    })
+}
+
+/// A number that comes once: the standard library seeds its hashers from the operating system.
+fn draw() -> u128 {
+    let random = || u128::from(RandomState::new().build_hasher().finish());
+    (random() << 64) | random()
+}
