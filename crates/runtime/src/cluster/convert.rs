@@ -334,3 +334,118 @@ fn result_in(result: v1::job_result::Result) -> Result<super::record::Outcome> {
         }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use highwater_checkpoint::SavepointLocation;
+    use highwater_checkpoint::metadata::TaskSnapshot;
+    use highwater_core::{ErrorKind, SubtaskIndex, TaskId};
+
+    use super::*;
+
+    const TOKEN: AttemptToken = AttemptToken(7 << 20);
+
+    fn uid() -> OperatorUid {
+        OperatorUid::parse("visits").unwrap()
+    }
+
+    fn task() -> TaskId {
+        TaskId { operator: uid(), subtask: SubtaskIndex(3) }
+    }
+
+    #[test]
+    fn every_order_arrives_as_it_was_sent() {
+        let restore = SnapshotLocation { storage: "s3://b".into(), folder: "chk-4".into(), is_own: true };
+        let start = Start {
+            token: TOKEN,
+            cluster: "blue".into(),
+            hosts: vec!["a:1".into(), "b:2".into()],
+            workers: 2,
+            max_parallelism: MaxParallelism::new(128).unwrap(),
+            first_epoch: CheckpointId(5),
+            restore: Some(restore),
+            splits: [(uid(), vec![vec![1, 2], vec![]])].into(),
+        };
+        let savepoint = Some(SavepointLocation { storage: "file:///s".into(), folder: "savepoint-1".into() });
+        let trigger = Trigger { id: CheckpointId(9), last: Some(Ending::Drain), savepoint };
+        for sent in [
+            Order::Start { start, process: 1 },
+            Order::Attach { completed: Some(CheckpointId(4)), next: CheckpointId(9) },
+            Order::Attach { completed: None, next: CheckpointId(1) },
+            Order::Restored,
+            Order::Trigger(trigger),
+            Order::Trigger(Trigger { id: CheckpointId(1), last: None, savepoint: None }),
+            Order::Resume,
+            Order::Complete { id: CheckpointId(9) },
+            Order::GiveUp { id: CheckpointId(9) },
+            Order::Finish { ended: true },
+            Order::Abort { token: TOKEN, reason: "why".into() },
+        ] {
+            let (attempt, received) = order(word(sent.clone(), TOKEN)).unwrap();
+            assert_eq!((attempt, format!("{received:?}")), (Some(TOKEN), format!("{sent:?}")));
+        }
+        for result in [Ok(JobEnd::Finished), Ok(JobEnd::Stopped), Ok(JobEnd::Cancelled), Err((ErrorKind::Input, "x".into()))] {
+            let sent = Order::End { result };
+            let (attempt, received) = order(word(sent.clone(), TOKEN)).unwrap();
+            assert_eq!((attempt, format!("{received:?}")), (None, format!("{sent:?}")));
+        }
+    }
+
+    #[test]
+    fn every_notice_arrives_as_it_was_sent() {
+        let (id, time) = (CheckpointId(9), Duration::from_nanos(1_234_567_890));
+        let times = StateTimes { init: time, prepare: time * 2, confirm: time * 3, complete: time * 4 };
+        let error = || Error::new(ErrorKind::UserFunction, "it panicked");
+        let events = [
+            TaskEvent::Restored { worker: 3 },
+            TaskEvent::Ready { worker: 3 },
+            TaskEvent::StateRestored { task: task(), keys: 5, bytes: 6, times },
+            TaskEvent::Prepared { id, task: task(), pause: time },
+            TaskEvent::Acknowledged { id, task: task(), snapshot: TaskSnapshot::default(), files: Vec::new(), bytes: 7 },
+            TaskEvent::Declined { id, task: task(), reason: "disk full".into() },
+            TaskEvent::LongestPause { task: task(), pause: time },
+            TaskEvent::SourceEnded { task: task() },
+            TaskEvent::Unreachable { processes: vec![1, 2], error: error() },
+            TaskEvent::Failed { worker: 3, error: error() },
+            TaskEvent::WorkerDone { worker: 3 },
+        ];
+        let task_notices = events.into_iter().map(|event| Notice::Task { token: TOKEN, event });
+        for sent in task_notices.chain([Notice::Released { token: TOKEN }, Notice::Stop]) {
+            // An error arrives with its words and not with its sources.
+            let words = format!("{sent:?}");
+            assert_eq!(format!("{:?}", notice(said(sent).unwrap()).unwrap()), words);
+        }
+    }
+
+    #[test]
+    fn a_part_of_an_attempt_is_described_whole() {
+        let sent = Held {
+            restored: BTreeSet::from([2, 3]),
+            ready: BTreeSet::from([2]),
+            done: BTreeSet::from([3]),
+            ended_sources: BTreeSet::from([task()]),
+            triggered: Some(CheckpointId(9)),
+            completed: Some(CheckpointId(8)),
+            last: Some(Ending::Suspend),
+            finishing: true,
+            ..Held::new(TOKEN, 1)
+        };
+        assert_eq!(held(running(&sent)).unwrap(), sent);
+        assert_eq!(id_of(&name_of(TaskManagerId(42))).unwrap(), TaskManagerId(42));
+    }
+
+    #[test]
+    fn what_a_message_lacks_is_named() {
+        let refused = |word: v1::order::Order| order(Word::Attempt { attempt: 1, order: word }).unwrap_err().to_string();
+        assert!(refused(v1::order::Order::Start(v1::Start::default())).contains("no place in the attempt"));
+        let last = Some(99);
+        let trigger = v1::Trigger { last, ..v1::Trigger::default() };
+        assert!(refused(v1::order::Order::Trigger(trigger)).contains("ending 99"));
+        let ended = v1::task_event::Event::SourceEnded(v1::SourceEnded { task: None });
+        let error = notice(Said::Task { attempt: 1, event: ended }).unwrap_err().to_string();
+        assert!(error.contains("task_event.task"), "{error}");
+        assert!(id_of("no number").is_err());
+    }
+}
