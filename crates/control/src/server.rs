@@ -27,6 +27,7 @@ pub use session::Session;
 
 use service::Calls;
 
+use crate::health::Health;
 use crate::identity::Identity;
 use crate::network::{CONNECTION_WINDOW, Heartbeats, LONGEST_MESSAGE, Network, STREAM_WINDOW};
 use crate::proto::v1;
@@ -115,6 +116,7 @@ pub struct Server {
     desk: Arc<Desk>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
+    health: Health,
     network: Network,
 }
 
@@ -149,13 +151,13 @@ impl Server {
         let (next_session, sessions) = (AtomicU64::new(1), Mutex::default());
         let desk = Arc::new(Desk { identity, heartbeats, handler, next_session, sessions });
         let sessions = JobManagerServer::new(Calls(Arc::clone(&desk))).max_decoding_message_size(LONGEST_MESSAGE);
-        let router = tonic::transport::Server::builder()
+        let server = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(heartbeats.timeout))
             .http2_keepalive_timeout(Some(heartbeats.timeout))
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .add_service(sessions)
-            .add_service(JobsServer::new(Calls(Arc::clone(&desk))));
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        let (health, router) = Health::add_to(server, network);
+        let router = router.add_service(sessions).add_service(JobsServer::new(Calls(Arc::clone(&desk))));
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async { drop(stopped.await) };
         let serving = network.handle().spawn(async move {
@@ -163,7 +165,7 @@ impl Server {
                 tracing::error!(%error, "the JobManager no longer listens for TaskManagers and clients");
             }
         });
-        Ok(Server { address, desk, stop, serving, network: network.clone() })
+        Ok(Server { address, desk, stop, serving, health, network: network.clone() })
     }
 
     /// Where it listens.
@@ -171,10 +173,15 @@ impl Server {
         self.address
     }
 
+    /// What it tells those who probe it.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
     /// Ends: takes no new connections, delivers what is queued, and tells the TaskManagers `why`. Waits for those that take their
     /// time no longer than for a heartbeat.
     pub fn close(self, why: &str) {
-        let Server { address: _, desk, stop, serving, network } = self;
+        let Server { address: _, desk, stop, serving, health: _, network } = self;
         drop(stop);
         let sessions: Vec<_> = desk.sessions().values().cloned().collect();
         sessions.iter().for_each(|session| session.close(why));

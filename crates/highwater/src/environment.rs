@@ -381,6 +381,7 @@ impl StreamExecutionEnvironment {
                 parallelism: of.parallelism.or(self.parallelism.get().and_then(|count| Parallelism::new(count as u32))),
                 min_parallelism: of.min_parallelism,
                 resource_wait: of.resource_wait,
+                scale_up_pause: of.scale_up_pause,
                 heartbeats: of.heartbeats.check()?,
             }),
             Role::TaskManager => cluster::Role::TaskManager(TaskManagerConfig {
@@ -388,6 +389,7 @@ impl StreamExecutionEnvironment {
                 slots: u32::try_from(of.slots.get()).unwrap_or(u32::MAX),
                 listen: of.listen.unwrap_or_else(|| "0.0.0.0:0".to_owned()),
                 advertise: of.advertise,
+                health: of.health,
             }),
         })
     }

@@ -131,6 +131,8 @@ pub struct ClusterSettings {
     pub listen: Option<String>,
     /// `host:port` where the others reach it, if that is another.
     pub advertise: Option<String>,
+    /// `host:port` where a TaskManager answers probes; a JobManager does where it listens.
+    pub health: Option<String>,
     /// Path or URI of what all JobManagers of the job share; `None` for the checkpoint directory.
     pub ha_dir: Option<String>,
     /// Tells the cluster from another that runs the same job.
@@ -139,6 +141,8 @@ pub struct ClusterSettings {
     pub lease: Duration,
     /// How long the job waits for lost slots before it goes on with fewer.
     pub resource_wait: Duration,
+    /// How long an attempt runs at least before it is interrupted to use new slots.
+    pub scale_up_pause: Duration,
     /// How silent processes are noticed.
     pub heartbeats: Heartbeats,
 }
@@ -152,10 +156,12 @@ impl Default for ClusterSettings {
             slots: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             listen: None,
             advertise: None,
+            health: None,
             ha_dir: None,
             cluster_id: "default".to_owned(),
             lease: Duration::from_secs(2),
             resource_wait: Duration::from_secs(10),
+            scale_up_pause: Duration::from_secs(30),
             heartbeats: Heartbeats::default(),
         }
     }
@@ -267,10 +273,12 @@ impl Settings {
             slots: sources.parse(Key::Slots, defaults.slots, value::count)?,
             listen: sources.parse(Key::Listen, defaults.listen, value::address)?,
             advertise: sources.parse(Key::Advertise, defaults.advertise, value::address)?,
+            health: sources.parse(Key::Health, defaults.health, value::address)?,
             ha_dir: sources.parse(Key::HaDir, defaults.ha_dir, value::location)?,
             cluster_id: sources.parse(Key::ClusterId, defaults.cluster_id, value::name)?,
             lease: sources.parse(Key::HaLease, defaults.lease, value::time_above_zero)?,
             resource_wait: sources.parse(Key::ResourceWait, defaults.resource_wait, value::time)?,
+            scale_up_pause: sources.parse(Key::ScaleUpPause, defaults.scale_up_pause, value::time)?,
             heartbeats: Heartbeats {
                 interval: sources.parse(
                     Key::HeartbeatInterval,

@@ -17,9 +17,11 @@ mod job;
 #[path = "visitors_kill/kills.rs"]
 mod kills;
 
+use std::path::Path;
 use std::time::Duration;
 
 use cluster::{Cluster, Part};
+use highwater_control::{Answer, Request, Savepoint};
 use highwater_testing::Random;
 use job::Job;
 
@@ -36,6 +38,34 @@ fn with_job(seed: u64, lines: usize, run: impl FnOnce(&Job, &mut Random)) {
     let job = Job::new("visitors", folder.path(), &log, &["--checkpoint-interval", "50ms", "--roll-bytes", "100000"]);
     run(&job, random);
     kills::assert_same(&job, &log);
+}
+
+/// A job that waits for more at the end of its log, until it has been read and the job is stopped.
+fn with_endless_job(job_managers: usize, task_managers: usize, run: impl FnOnce(&Job, &mut Cluster<'_>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    input::write(&log, &mut Random::new(9), 60_000, 3_000);
+    let options = ["--follow", "--checkpoint-interval", "50ms", "--roll-bytes", "100000"];
+    let job = Job::new("visitors", folder.path(), &log, &options);
+    let mut cluster = Cluster::start(&job, job_managers, task_managers);
+    run(&job, &mut cluster);
+    stop_when_read(&job, &mut cluster, &log);
+}
+
+/// Waits until a log has been read, stops the job, and compares.
+fn stop_when_read(job: &Job, cluster: &mut Cluster<'_>, log: &Path) {
+    let all = count::Counts::of_log(log).requests();
+    let mut client = cluster.client();
+    let are_there = |job: &Job| {
+        std::thread::sleep(Duration::from_millis(200));
+        // A job that is starting cannot be stopped yet.
+        job.visible("").lines().count() as u64 == all && client.job("", 0).unwrap().phase == "running"
+    };
+    assert!(cluster.waits(are_there), "{}", job.last_messages());
+    let answer = cluster.ask(&Request::Stop { drain: false, savepoint: None });
+    assert!(matches!(answer, Answer::Completed { .. }), "{answer:?}");
+    cluster.wait_for_end();
+    kills::assert_same(job, log);
 }
 
 #[test]
@@ -65,18 +95,81 @@ fn killed_in_any_part_it_counts_every_request_once() {
 
 #[test]
 fn a_job_goes_on_while_nobody_leads_and_its_checkpoints_with_the_next_leader() {
-    with_job(7, lines(6), |job, _| {
-        let mut cluster = Cluster::start(job, 2, 2);
+    with_endless_job(2, 2, |job, cluster| {
         assert!(cluster.waits(|job| job.completed() >= 2));
         let leader = cluster.leader();
         assert!(cluster.kill(Part::JobManager, leader));
         let before = job.completed();
         assert!(cluster.waits(|job| job.completed() > before + 2), "checkpoints go on");
-        cluster.wait_for_end();
         let said = job.messages();
         assert!(said.contains("taking over the attempt, which runs on"), "{}", job.last_messages());
         assert_eq!(said.matches("the attempt ended, the next starts").count(), 0, "{}", job.last_messages());
     });
+}
+
+#[test]
+fn another_parallelism_while_it_runs() {
+    with_endless_job(1, 4, |job, cluster| {
+        assert!(cluster.waits(|job| job.completed() > 0));
+        for parallelism in [1, 2, 4, 1] {
+            let answer = cluster.ask(&Request::Rescale { parallelism });
+            assert!(matches!(answer, Answer::Completed { pause_ms: Some(_), .. }), "{answer:?}");
+            assert_eq!(cluster.client().job("", 0).unwrap().parallelism, parallelism);
+            let before = job.completed();
+            assert!(cluster.waits(|job| job.completed() > before + 2));
+        }
+    });
+}
+
+#[test]
+fn it_goes_on_with_the_slots_that_are_left_and_uses_those_that_come() {
+    with_endless_job(1, 2, |job, cluster| {
+        let runs_with = |cluster: &mut Cluster<'_>, parallelism: u32| {
+            let mut client = cluster.client();
+            let runs = |_: &Job| {
+                let job = client.job("", 0).unwrap();
+                job.phase == "running" && job.parallelism == parallelism
+            };
+            assert!(cluster.waits(runs), "with {parallelism}: {}", job.last_messages());
+        };
+        runs_with(cluster, 2);
+        cluster.remove_task_manager();
+        runs_with(cluster, 1);
+        cluster.add_task_manager();
+        runs_with(cluster, 2);
+    });
+}
+
+#[test]
+fn clients_stop_a_job_with_a_savepoint_and_cancel_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    input::write(&log, &mut Random::new(11), 60_000, 3_000);
+    let target = folder.path().join("savepoints").display().to_string();
+    let options = ["--follow", "--checkpoint-interval", "50ms", "--roll-bytes", "100000", "--cluster-id"];
+    let part = |cluster_id| Job::new("visitors", folder.path(), &log, &[options.as_slice(), &[cluster_id]].concat());
+
+    let first = part("first");
+    let mut cluster = Cluster::start(&first, 1, 2);
+    assert!(cluster.waits(|job| job.completed() > 0));
+    assert_eq!(cluster.client().task_managers().unwrap().len(), 2);
+    let savepoint = Some(Savepoint { target: Some(target) });
+    let answer = cluster.ask(&Request::Stop { drain: false, savepoint });
+    assert!(matches!(answer, Answer::Completed { taken: Some(_), .. }), "{answer:?}");
+    cluster.wait_for_end();
+
+    let second = part("second");
+    let mut cluster = Cluster::start(&second, 1, 1);
+    let before = second.completed();
+    assert!(cluster.waits(|job| job.completed() > before));
+    let answer = cluster.ask(&Request::Cancel {});
+    assert!(matches!(answer, Answer::Completed { taken: None, .. }), "{answer:?}");
+    cluster.wait_for_end();
+
+    // Cancelled, it goes on from its newest checkpoint.
+    let third = part("third");
+    let mut cluster = Cluster::start(&third, 1, 2);
+    stop_when_read(&third, &mut cluster, &log);
 }
 
 #[test]

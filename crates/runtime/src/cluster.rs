@@ -67,6 +67,8 @@ pub struct JobManagerConfig {
     pub min_parallelism: Parallelism,
     /// How long the job waits for lost slots before it goes on with fewer.
     pub resource_wait: Duration,
+    /// How long an attempt runs at least before it is interrupted to use new slots.
+    pub scale_up_pause: Duration,
     /// How silent processes are noticed.
     pub heartbeats: Heartbeats,
 }
@@ -82,6 +84,8 @@ pub struct TaskManagerConfig {
     pub listen: String,
     /// What the others are told instead, if they do not reach it there.
     pub advertise: Option<String>,
+    /// Where it answers probes: `host:port`.
+    pub health: Option<String>,
 }
 
 /// What the processes of the cluster must have in common.

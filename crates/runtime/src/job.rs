@@ -307,6 +307,7 @@ impl Process {
             heartbeat_interval: role.heartbeats.interval,
             heartbeat_timeout: role.heartbeats.timeout,
             resource_wait: role.resource_wait,
+            scale_up_pause: role.scale_up_pause,
             release_timeout: config.cancellation_timeout.saturating_mul(2).max(Duration::from_secs(1)),
             parallelism: role.parallelism,
             min_parallelism: role.min_parallelism,

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use highwater_core::{Clock, Error, ErrorKind, Result};
 use highwater_jobmaster::AttemptToken;
+use rustix::net::sockopt;
 
 use crate::control::lock;
 use crate::wire::{self, Hello, Purpose, Start};
@@ -22,6 +23,8 @@ use crate::wire::{self, Hello, Purpose, Start};
 const RETRY: Duration = Duration::from_millis(200);
 /// How often to say that a process does not answer.
 const REMIND: Duration = Duration::from_secs(5);
+/// How long the other end of a connection may leave what was sent unacknowledged.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long the processes of a cluster try to reach each other before the attempt has failed.
 const REACH: Duration = Duration::from_secs(5);
 /// How long a connection may take to say hello, or to be made.
@@ -236,12 +239,23 @@ fn keep_lost_connections_quiet() {
     });
 }
 
+/// Has the system notice within seconds that the other end is cut off: by itself it goes on sending for a quarter of an hour.
+fn notice_silence(stream: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, SILENCE / 2)?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    sockopt::set_tcp_user_timeout(stream, SILENCE.as_millis() as u32)?;
+    Ok(())
+}
+
 fn open(address: &str, hello: &Hello) -> Result<TcpStream> {
     let unreachable = |error| Error::new(ErrorKind::Cluster, format!("cannot connect to {address}")).with_source(error);
     let mut resolved = address.to_socket_addrs().map_err(unreachable)?;
     let socket = resolved.next().ok_or_else(|| Error::settings(format!("{address} is no address")))?;
     let mut stream = TcpStream::connect_timeout(&socket, PATIENCE).map_err(unreachable)?;
-    stream.set_nodelay(true).map_err(unreachable)?;
+    stream.set_nodelay(true).and_then(|()| notice_silence(&stream)).map_err(unreachable)?;
     wire::write(&mut stream, hello)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
     let answer: std::result::Result<(), String> = wire::read(&mut stream)?;
@@ -284,7 +298,7 @@ fn welcome(mut stream: TcpStream, job: u64, workers: u32, arrivals: &Arrivals, c
 
 fn greet(stream: &mut TcpStream, job: u64, workers: u32) -> Result<Hello> {
     let socket = |error| Error::new(ErrorKind::Cluster, "cannot set up a connection").with_source(error);
-    stream.set_nodelay(true).map_err(socket)?;
+    stream.set_nodelay(true).and_then(|()| notice_silence(stream)).map_err(socket)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(socket)?;
     let hello: Hello = wire::read(stream)?;
     stream.set_read_timeout(None).map_err(socket)?;

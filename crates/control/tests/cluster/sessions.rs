@@ -38,6 +38,7 @@ fn orders() -> Vec<Order> {
         restore: Some(location),
         splits: vec![v1::SourceSplits { operator_uid: "lines".into(), splits: vec![Bytes::from_static(b"\0\xff")] }],
         max_parallelism: 128,
+        cluster: "blue".to_owned(),
     };
     let of_attempt = [
         Do::Start(start),

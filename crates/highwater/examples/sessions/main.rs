@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use highwater::prelude::*;
+use highwater::settings::Role;
 use highwater::state::Count;
 use highwater::window::{EventTimeSessionWindows, SlidingEventTimeWindows, TumblingEventTimeWindows};
 use highwater::{Record, Settings, logging};
@@ -130,13 +131,14 @@ fn main() -> highwater::Result<()> {
     let settings = args.job.resolve_over(defaults)?;
     logging::init(settings.log_format);
 
+    let has_workers = settings.role != Role::JobManager;
     let env = StreamExecutionEnvironment::with_settings(settings);
     env.show_progress(true).control_socket(true);
     let totals = Arc::new(Totals::default());
     build(&env, &args, &totals);
     let job = env.execute("sessions")?;
 
-    let summary = Summary { totals: &totals, job: &job, output: &args.output };
+    let summary = Summary { totals: &totals, job: &job, output: &args.output, has_workers };
     // That nobody reads the summary does not make a run fail whose results are on disk.
     let _ = writeln!(std::io::stdout(), "{summary}");
     Ok(())

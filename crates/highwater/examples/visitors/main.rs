@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use highwater::prelude::*;
+use highwater::settings::Role;
 use highwater::{Settings, logging};
 
 use self::tally::{Summary, Tally, Totals};
@@ -96,7 +97,8 @@ pub fn run(configure: impl FnOnce(&StreamExecutionEnvironment, &Settings)) -> hi
     build(&env, &args, &totals);
     let job = env.execute("visitors")?;
 
-    let summary = Summary { totals: &totals, job: &job, output: &args.output };
+    let has_workers = settings.role != Role::JobManager;
+    let summary = Summary { totals: &totals, job: &job, output: &args.output, has_workers };
     // That nobody reads the summary does not make a run fail whose results are on disk.
     let _ = writeln!(std::io::stdout(), "{summary}");
     Ok(())

@@ -66,11 +66,13 @@ pub struct Summary<'a> {
     pub totals: &'a Totals,
     pub job: &'a JobResult,
     pub output: &'a Path,
+    /// Whether this process can have read anything.
+    pub has_workers: bool,
 }
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { totals, job, output } = self;
+        let Summary { totals, job, output, has_workers } = self;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let seconds = job.duration.as_secs_f64();
         let megabytes = load(&totals.bytes) as f64 / 1e6;
@@ -83,7 +85,7 @@ impl fmt::Display for Summary<'_> {
         }
         writeln!(f)?;
         write!(f, "output       {}, rejected lines in {}", output.display(), output.join(super::REJECTED).display())?;
-        if accepted + rejected == 0 {
+        if accepted + rejected == 0 && *has_workers {
             write!(
                 f,
                 "\n\nThere was nothing to read: earlier runs had read everything up to the restored checkpoint."

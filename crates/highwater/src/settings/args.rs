@@ -42,56 +42,6 @@ pub struct JobArgs {
     #[arg(long, help_heading = HEADING, value_name = "HOST:PORT,...")]
     pub hosts: Option<String>,
 
-    /// Workers of the whole job in a cluster (default: as many as there are slots)
-    #[arg(long, help_heading = CLUSTER, value_name = "COUNT")]
-    pub parallelism: Option<String>,
-
-    /// With fewer slots in the cluster the job waits (default: 1)
-    #[arg(long, help_heading = CLUSTER, value_name = "COUNT")]
-    pub min_parallelism: Option<String>,
-
-    /// Of a TaskManager: the JobManagers of its job, or some of them (default: none)
-    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT,...")]
-    pub jobmanager: Option<String>,
-
-    /// Of a TaskManager: how many workers it can have (default: one per core)
-    #[arg(long, help_heading = CLUSTER, value_name = "COUNT")]
-    pub slots: Option<String>,
-
-    /// Of a process of a cluster: where it listens (default: none for a JobManager, any port of every address for a TaskManager)
-    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT")]
-    pub listen: Option<String>,
-
-    /// Of a process of a cluster: where the others reach it (default: where it listens)
-    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT")]
-    pub advertise: Option<String>,
-
-    /// Of a JobManager: what all JobManagers of the job share, a path or URI; also etcd://HOST:PORT,.../PREFIX (default: the
-    /// checkpoint directory)
-    #[arg(long, help_heading = CLUSTER, value_name = "URI")]
-    pub ha_dir: Option<String>,
-
-    /// Of a JobManager: tells its cluster from another that runs the same job. A job that has ended is not run again in the
-    /// same cluster (default: default)
-    #[arg(long, help_heading = CLUSTER, value_name = "NAME")]
-    pub cluster_id: Option<String>,
-
-    /// Of a JobManager: how long it leads without a sign of life in the HA directory (default: 2s)
-    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
-    pub ha_lease: Option<String>,
-
-    /// Of a JobManager: how long the job waits for lost slots before it goes on with fewer (default: 10s)
-    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
-    pub resource_wait: Option<String>,
-
-    /// Of a JobManager: how often it and a TaskManager tell each other that they live (default: 500ms)
-    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
-    pub heartbeat_interval: Option<String>,
-
-    /// Of a JobManager: how long either of them waits for that (default: 5s)
-    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
-    pub heartbeat_timeout: Option<String>,
-
     /// Name of the job, which is also its folder in the checkpoint directory (default: the program's name for it)
     #[arg(long, help_heading = HEADING, value_name = "NAME")]
     pub job_name: Option<String>,
@@ -182,6 +132,64 @@ pub struct JobArgs {
     #[arg(long, help_heading = HEADING, value_name = "FORMAT")]
     pub log_format: Option<String>,
 
+    /// Workers of the whole job in a cluster (default: as many as there are slots)
+    #[arg(long, help_heading = CLUSTER, value_name = "COUNT")]
+    pub parallelism: Option<String>,
+
+    /// With fewer slots in the cluster the job waits (default: 1)
+    #[arg(long, help_heading = CLUSTER, value_name = "COUNT")]
+    pub min_parallelism: Option<String>,
+
+    /// Of a TaskManager: the JobManagers of its job, or some of them (default: none)
+    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT,...")]
+    pub jobmanager: Option<String>,
+
+    /// Of a TaskManager: how many workers it can have (default: one per core)
+    #[arg(long, help_heading = CLUSTER, value_name = "COUNT")]
+    pub slots: Option<String>,
+
+    /// Of a process of a cluster: where it listens (default: none for a JobManager, any port of every address for a TaskManager)
+    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+
+    /// Of a process of a cluster: where the others reach it (default: where it listens)
+    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+
+    /// Of a TaskManager: where it answers probes, by gRPC's health service; a JobManager does where it listens (default: nowhere)
+    #[arg(long, help_heading = CLUSTER, value_name = "HOST:PORT")]
+    pub health: Option<String>,
+
+    /// Of a JobManager: what all JobManagers of the job share, a path or URI; also etcd://HOST:PORT,.../PREFIX (default: the
+    /// checkpoint directory)
+    #[arg(long, help_heading = CLUSTER, value_name = "URI")]
+    pub ha_dir: Option<String>,
+
+    /// Of a JobManager: tells its cluster from another that runs the same job. A job that has ended is not run again in the
+    /// same cluster (default: default)
+    #[arg(long, help_heading = CLUSTER, value_name = "NAME")]
+    pub cluster_id: Option<String>,
+
+    /// Of a JobManager: how long it leads without a sign of life in the HA directory (default: 2s)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub ha_lease: Option<String>,
+
+    /// Of a JobManager: how long the job waits for lost slots before it goes on with fewer (default: 10s)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub resource_wait: Option<String>,
+
+    /// Of a JobManager: how long an attempt runs at least before it is interrupted to use new slots (default: 30s)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub scale_up_pause: Option<String>,
+
+    /// Of a JobManager: how often it and a TaskManager tell each other that they live (default: 500ms)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub heartbeat_interval: Option<String>,
+
+    /// Of a JobManager: how long either of them waits for that (default: 5s)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub heartbeat_timeout: Option<String>,
+
     /// TOML file with any of these settings, named as here without the hyphens in front (default: none)
     ///
     /// The command line wins over the file, and the file over environment variables, which are named like
@@ -245,10 +253,12 @@ impl JobArgs {
             Key::Slots => &self.slots,
             Key::Listen => &self.listen,
             Key::Advertise => &self.advertise,
+            Key::Health => &self.health,
             Key::HaDir => &self.ha_dir,
             Key::ClusterId => &self.cluster_id,
             Key::HaLease => &self.ha_lease,
             Key::ResourceWait => &self.resource_wait,
+            Key::ScaleUpPause => &self.scale_up_pause,
             Key::HeartbeatInterval => &self.heartbeat_interval,
             Key::HeartbeatTimeout => &self.heartbeat_timeout,
             Key::JobName => &self.job_name,

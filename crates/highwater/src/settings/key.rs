@@ -7,18 +7,6 @@ pub(super) enum Key {
     MaxParallelism,
     Process,
     Hosts,
-    Parallelism,
-    MinParallelism,
-    Jobmanager,
-    Slots,
-    Listen,
-    Advertise,
-    HaDir,
-    ClusterId,
-    HaLease,
-    ResourceWait,
-    HeartbeatInterval,
-    HeartbeatTimeout,
     JobName,
     CheckpointDir,
     LocalRecoveryDir,
@@ -38,28 +26,30 @@ pub(super) enum Key {
     RunDir,
     MemoryBudget,
     LogFormat,
+    Parallelism,
+    MinParallelism,
+    Jobmanager,
+    Slots,
+    Listen,
+    Advertise,
+    Health,
+    HaDir,
+    ClusterId,
+    HaLease,
+    ResourceWait,
+    ScaleUpPause,
+    HeartbeatInterval,
+    HeartbeatTimeout,
     Config,
 }
 
 impl Key {
     /// Every setting, in the order of the help.
-    pub(super) const ALL: [Key; 36] = [
+    pub(super) const ALL: [Key; 38] = [
         Key::Workers,
         Key::MaxParallelism,
         Key::Process,
         Key::Hosts,
-        Key::Parallelism,
-        Key::MinParallelism,
-        Key::Jobmanager,
-        Key::Slots,
-        Key::Listen,
-        Key::Advertise,
-        Key::HaDir,
-        Key::ClusterId,
-        Key::HaLease,
-        Key::ResourceWait,
-        Key::HeartbeatInterval,
-        Key::HeartbeatTimeout,
         Key::JobName,
         Key::CheckpointDir,
         Key::LocalRecoveryDir,
@@ -79,6 +69,20 @@ impl Key {
         Key::RunDir,
         Key::MemoryBudget,
         Key::LogFormat,
+        Key::Parallelism,
+        Key::MinParallelism,
+        Key::Jobmanager,
+        Key::Slots,
+        Key::Listen,
+        Key::Advertise,
+        Key::Health,
+        Key::HaDir,
+        Key::ClusterId,
+        Key::HaLease,
+        Key::ResourceWait,
+        Key::ScaleUpPause,
+        Key::HeartbeatInterval,
+        Key::HeartbeatTimeout,
         Key::Config,
     ];
 
@@ -95,10 +99,12 @@ impl Key {
             Key::Slots => "slots",
             Key::Listen => "listen",
             Key::Advertise => "advertise",
+            Key::Health => "health",
             Key::HaDir => "ha-dir",
             Key::ClusterId => "cluster-id",
             Key::HaLease => "ha-lease",
             Key::ResourceWait => "resource-wait",
+            Key::ScaleUpPause => "scale-up-pause",
             Key::HeartbeatInterval => "heartbeat-interval",
             Key::HeartbeatTimeout => "heartbeat-timeout",
             Key::JobName => "job-name",
@@ -197,7 +203,7 @@ mod tests {
     fn where_nothing_is_near_all_are_listed() {
         let error = Key::in_file("config").unwrap_err();
         assert!(error.starts_with("there is no setting \"config\": the settings are workers, max-parallelism, "));
-        assert!(error.ends_with("memory-budget, log-format"), "{error}");
+        assert!(error.ends_with("heartbeat-interval, heartbeat-timeout"), "{error}");
     }
 
     #[test]

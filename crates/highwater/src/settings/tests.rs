@@ -77,10 +77,12 @@ fn shown(settings: &Settings, key: Key) -> String {
         Key::Slots => format!("{:?}", cluster.slots),
         Key::Listen => format!("{:?}", cluster.listen),
         Key::Advertise => format!("{:?}", cluster.advertise),
+        Key::Health => format!("{:?}", cluster.health),
         Key::HaDir => format!("{:?}", cluster.ha_dir),
         Key::ClusterId => cluster.cluster_id.clone(),
         Key::HaLease => format!("{:?}", cluster.lease),
         Key::ResourceWait => format!("{:?}", cluster.resource_wait),
+        Key::ScaleUpPause => format!("{:?}", cluster.scale_up_pause),
         Key::HeartbeatInterval => format!("{:?}", cluster.heartbeats.interval),
         Key::HeartbeatTimeout => format!("{:?}", cluster.heartbeats.timeout),
         Key::JobName => format!("{:?}", settings.job_name),
@@ -119,9 +121,10 @@ fn examples(key: Key) -> Option<[(&'static str, &'static str); 2]> {
         Key::Slots => [("301", "301"), ("302", "302")],
         Key::Listen => [("a:1", "Some(\"a:1\")"), ("b:0", "Some(\"b:0\")")],
         Key::Advertise => [("a:1", "Some(\"a:1\")"), ("b:2", "Some(\"b:2\")")],
+        Key::Health => [("a:1", "Some(\"a:1\")"), ("b:2", "Some(\"b:2\")")],
         Key::HaDir => [("/one", "Some(\"/one\")"), ("etcd://two:1/x", "Some(\"etcd://two:1/x\")")],
         Key::ClusterId => [("one", "one"), ("two", "two")],
-        Key::HaLease | Key::ResourceWait => [("1s", "1s"), ("3s", "3s")],
+        Key::HaLease | Key::ResourceWait | Key::ScaleUpPause => [("1s", "1s"), ("3s", "3s")],
         Key::HeartbeatInterval | Key::HeartbeatTimeout => [("1s", "1s"), ("2s", "2s")],
         Key::JobName => [("one", "Some(JobName(\"one\"))"), ("two", "Some(JobName(\"two\"))")],
         Key::CheckpointDir => [("/one", "Some(\"/one\")"), ("file:///two", "Some(\"file:///two\")")],
@@ -216,10 +219,10 @@ fn mistakes(key: Key) -> Option<(&'static str, &'static str)> {
         Key::Parallelism | Key::MinParallelism => ("0", "give a whole number from 1 to 4294967295"),
         Key::Jobmanager | Key::HaDir => (" ", "give a path or URI"),
         Key::Slots => ("0", "give a whole number above 0"),
-        Key::Listen | Key::Advertise => ("here", "give an address as host:port"),
+        Key::Listen | Key::Advertise | Key::Health => ("here", "give an address as host:port"),
         Key::ClusterId => (" ", "give a name"),
         Key::HaLease | Key::HeartbeatInterval | Key::HeartbeatTimeout => ("0s", above_zero),
-        Key::ResourceWait => ("1", "give a time with its unit, like 500ms, 10s, 1m30s, 2h or 1d"),
+        Key::ResourceWait | Key::ScaleUpPause => ("1", "give a time with its unit, like 500ms, 10s, 1m30s, 2h or 1d"),
         Key::JobName => (
             "a/b",
             "job name \"a/b\" is not usable: give 1 to 100 letters, digits, '-', '_' or '.', not starting with a dot",
@@ -415,7 +418,13 @@ fn the_help_states_the_defaults() {
             Key::Workers | Key::MaxParallelism | Key::Hosts | Key::JobName | Key::MemoryBudget => {}
             Key::CheckpointDir | Key::LocalRecoveryDir | Key::RestartStrategy | Key::Restore | Key::Config => {}
             Key::SavepointDir | Key::RunDir => {}
-            Key::Parallelism | Key::Slots | Key::Jobmanager | Key::Listen | Key::Advertise | Key::HaDir => {}
+            Key::Parallelism
+            | Key::Slots
+            | Key::Jobmanager
+            | Key::Listen
+            | Key::Advertise
+            | Key::HaDir
+            | Key::Health => {}
             _ => assert_eq!(Scene::default().flag(key, stated).resolve().unwrap(), Settings::default(), "{help}"),
         }
     }

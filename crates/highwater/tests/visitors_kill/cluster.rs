@@ -3,6 +3,8 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use highwater_control::{Addresses, Answer, ClusterClient, Request};
+
 use crate::job::{Job, PATIENCE, free_addresses};
 
 /// How often to look whether something has happened.
@@ -38,7 +40,7 @@ impl<'a> Cluster<'a> {
         let all = self.addresses.join(",");
         match part {
             Part::JobManager => {
-                let wait = ["--min-parallelism", "1", "--resource-wait", "2s"];
+                let wait = ["--resource-wait", "1s", "--scale-up-pause", "0s"];
                 let role = ["jobmanager", "--listen", self.addresses[index].as_str()];
                 self.job.spawn(&[role.as_slice(), &wait].concat())
             }
@@ -77,8 +79,33 @@ impl<'a> Cluster<'a> {
         self.addresses.iter().position(leads).unwrap_or_else(|| panic!("{last}"))
     }
 
+    /// A client of the cluster.
+    pub fn client(&self) -> ClusterClient {
+        let addresses = Addresses::parse(&self.addresses.join(",")).unwrap();
+        ClusterClient::new(addresses, Duration::from_secs(60)).unwrap()
+    }
+
+    /// Asks the job for something, and returns its last answer.
+    pub fn ask(&self, request: &Request) -> Answer {
+        let answers = self.client().ask("visitors", request).unwrap();
+        answers.map(|answer| answer.unwrap_or_else(|error| panic!("{error}"))).last().expect("it is answered")
+    }
+
+    /// Starts one more TaskManager.
+    pub fn add_task_manager(&mut self) {
+        let added = self.spawn(Part::TaskManager, self.task_managers.len());
+        self.task_managers.push(added);
+    }
+
+    /// Kills a TaskManager for good.
+    pub fn remove_task_manager(&mut self) {
+        let mut removed = self.task_managers.pop().expect("there is one");
+        removed.kill().unwrap();
+        removed.wait().unwrap();
+    }
+
     /// Waits until something has happened; false if the job has ended before.
-    pub fn waits(&mut self, for_it: impl Fn(&Job) -> bool) -> bool {
+    pub fn waits(&mut self, mut for_it: impl FnMut(&Job) -> bool) -> bool {
         let began = Instant::now();
         while !for_it(self.job) {
             if self.is_ending() {

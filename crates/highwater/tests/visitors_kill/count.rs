@@ -30,6 +30,11 @@ impl Counts {
         counts
     }
 
+    /// How many requests there are.
+    pub fn requests(&self) -> u64 {
+        self.clients.values().map(|(requests, ..)| requests).sum()
+    }
+
     /// Takes the last line of each client from the results, after a look at all of them: each client's requests are counted
     /// 1, 2, .. without a gap or a repetition, and what is known of it never goes back.
     pub fn of_results(results: &str) -> Self {

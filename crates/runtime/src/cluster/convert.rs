@@ -386,7 +386,9 @@ mod tests {
             let (attempt, received) = order(word(sent.clone(), TOKEN)).unwrap();
             assert_eq!((attempt, format!("{received:?}")), (Some(TOKEN), format!("{sent:?}")));
         }
-        for result in [Ok(JobEnd::Finished), Ok(JobEnd::Stopped), Ok(JobEnd::Cancelled), Err((ErrorKind::Input, "x".into()))] {
+        for result in
+            [Ok(JobEnd::Finished), Ok(JobEnd::Stopped), Ok(JobEnd::Cancelled), Err((ErrorKind::Input, "x".into()))]
+        {
             let sent = Order::End { result };
             let (attempt, received) = order(word(sent.clone(), TOKEN)).unwrap();
             assert_eq!((attempt, format!("{received:?}")), (None, format!("{sent:?}")));
@@ -403,7 +405,13 @@ mod tests {
             TaskEvent::Ready { worker: 3 },
             TaskEvent::StateRestored { task: task(), keys: 5, bytes: 6, times },
             TaskEvent::Prepared { id, task: task(), pause: time },
-            TaskEvent::Acknowledged { id, task: task(), snapshot: TaskSnapshot::default(), files: Vec::new(), bytes: 7 },
+            TaskEvent::Acknowledged {
+                id,
+                task: task(),
+                snapshot: TaskSnapshot::default(),
+                files: Vec::new(),
+                bytes: 7,
+            },
             TaskEvent::Declined { id, task: task(), reason: "disk full".into() },
             TaskEvent::LongestPause { task: task(), pause: time },
             TaskEvent::SourceEnded { task: task() },
@@ -438,7 +446,8 @@ mod tests {
 
     #[test]
     fn what_a_message_lacks_is_named() {
-        let refused = |word: v1::order::Order| order(Word::Attempt { attempt: 1, order: word }).unwrap_err().to_string();
+        let refused =
+            |word: v1::order::Order| order(Word::Attempt { attempt: 1, order: word }).unwrap_err().to_string();
         assert!(refused(v1::order::Order::Start(v1::Start::default())).contains("no place in the attempt"));
         let last = Some(99);
         let trigger = v1::Trigger { last, ..v1::Trigger::default() };

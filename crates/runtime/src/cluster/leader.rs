@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use highwater_control::{Network, Server};
+use highwater_control::{Health, Network, Server};
 use highwater_core::{Error, Result};
 use highwater_ha::{Contender, HaService, HaStore, JobState, Leadership, LeadershipEvent, open_store};
 
@@ -33,7 +33,8 @@ pub(crate) fn manage(process: &Process, role: &JobManagerConfig) -> Result<JobEn
     tracing::info!(listen = %server.address(), address, "JobManager started");
     let leave = signals.clone();
     config.stop.listen(move || drop(leave.send(Signal::Leave)));
-    let manager = Manager { process, role, desk, store, address, signals };
+    let health = server.health().clone();
+    let manager = Manager { process, role, desk, health, store, address, signals };
     let result = manager.run(&received);
     server.close("this JobManager ends");
     result
@@ -60,6 +61,7 @@ struct Manager<'a> {
     process: &'a Process,
     role: &'a JobManagerConfig,
     desk: Arc<Desk>,
+    health: Health,
     store: Arc<dyn HaStore>,
     address: String,
     signals: Sender<Signal>,
@@ -116,14 +118,14 @@ impl Manager<'_> {
 
     /// Waits until this process leads, or the job is over.
     fn stand_by(&self, received: &Receiver<Signal>) -> Result<Call> {
-        self.desk.follow(None);
+        self.follow(None);
         for signal in received {
             match signal {
                 Signal::Leadership(LeadershipEvent::Granted { leadership, state }) => {
                     return Ok(Call::Lead(leadership, Box::new(state)));
                 }
-                Signal::Leadership(LeadershipEvent::LeaderIs { address, .. }) => self.desk.follow(Some(address)),
-                Signal::Leadership(LeadershipEvent::Revoked { .. }) => self.desk.follow(None),
+                Signal::Leadership(LeadershipEvent::LeaderIs { address, .. }) => self.follow(Some(address)),
+                Signal::Leadership(LeadershipEvent::Revoked { .. }) => self.follow(None),
                 Signal::Leadership(LeadershipEvent::Ended { result }) => return Ok(Call::Over(ended(&result))),
                 Signal::Leadership(LeadershipEvent::Failed(error)) => return Err(error),
                 Signal::Leave => return Ok(Call::Over(Ok(JobEnd::Left))),
@@ -134,6 +136,12 @@ impl Manager<'_> {
         Err(Error::internal("the channel of signals is closed"))
     }
 
+    /// Another leads, if anybody does: without one this process is of no use to whoever asks.
+    fn follow(&self, leader: Option<String>) {
+        self.health.set_ready(leader.is_some());
+        self.desk.follow(leader);
+    }
+
     fn lead(&self, leadership: Leadership, state: &JobState, received: &Receiver<Signal>) -> Result<Term> {
         let (process, token) = (self.process, leadership.token());
         let ledger = Arc::new(Ledger::new(leadership, state)?);
@@ -141,11 +149,8 @@ impl Manager<'_> {
         let store = (process.store()?, None);
         let manager = JobManager::new(process, store, master, self.signals.clone(), Some(Arc::clone(&ledger)));
         self.desk.lead(token.0, &self.address);
-        let term = manager.run(received);
-        if matches!(term, Ok(Term::Revoked { .. })) {
-            self.desk.follow(None);
-        }
-        term
+        self.health.set_ready(true);
+        manager.run(received)
     }
 }
 

@@ -4,11 +4,13 @@
 //! far it was when the leader before was lost, and what came since follows in its order.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use highwater_control::proto::v1;
-use highwater_control::{Addresses, Connected, Connector, Network, NotConnected, Notices, Orders, PROTOCOL_VERSION};
+use highwater_control::{
+    Addresses, Connected, Connector, Health, Network, NotConnected, Notices, Orders, PROTOCOL_VERSION,
+};
 use highwater_core::{Error, Result};
 use highwater_jobmaster::TaskManagerId;
 
@@ -53,7 +55,8 @@ pub(crate) fn work(process: &Process, role: &TaskManagerConfig) -> Result<JobEnd
     let (seek, sought) = channel();
     let connector = Connector::new(&network, role.job_managers.clone());
     seek_leaders(connector, sought, sender.clone(), config.stop.clone())?;
-    let mut uplink = ClusterUplink { register, seek, connection: None, untold: Vec::new() };
+    let health = role.health.as_deref().map(|address| probed_at(address, &network)).transpose()?;
+    let mut uplink = ClusterUplink { register, seek, connection: None, untold: Vec::new(), health };
     tracing::info!(id = %id, address = uplink.register.data_address, slots = role.slots, "looking for a JobManager");
     uplink.search(None);
     let stop = sender.clone();
@@ -74,10 +77,17 @@ struct ClusterUplink {
     connection: Option<Connection>,
     /// What happened since the leader was lost, and the next has to hear.
     untold: Vec<Notice>,
+    /// Where this process is probed.
+    health: Option<Health>,
 }
 
 impl ClusterUplink {
+    fn set_ready(&self, is_ready: bool) {
+        self.health.iter().for_each(|health| health.set_ready(is_ready));
+    }
+
     fn search(&mut self, held: Option<&Held>) {
+        self.set_ready(false);
         self.connection = None;
         self.untold.clear();
         let running = held.map(convert::running);
@@ -111,6 +121,7 @@ impl Uplink for ClusterUplink {
     fn connected(&mut self, connection: Connection) -> Result<(), Left> {
         tracing::info!(leader = connection.leader, "registered with the JobManager");
         self.connection = Some(connection);
+        self.set_ready(true);
         std::mem::take(&mut self.untold).into_iter().try_for_each(|notice| self.tell(notice))
     }
 
@@ -118,6 +129,14 @@ impl Uplink for ClusterUplink {
         tracing::info!("leaving the job, which goes on without this process");
         Err(Left::OnRequest)
     }
+}
+
+/// Answers probes at `address`.
+fn probed_at(address: &str, network: &Network) -> Result<Health> {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        Error::settings(format!("cannot listen for probes on {address}: give another --health")).with_source(error)
+    })?;
+    Health::serve(network, listener)
 }
 
 /// Whether a leader that takes an attempt over has to hear it. Of checkpoints that the one before has begun it wants nothing.
