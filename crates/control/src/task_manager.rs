@@ -8,6 +8,9 @@
 
 mod connector;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use highwater_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -41,6 +44,7 @@ pub struct Connected {
 #[derive(Debug)]
 pub struct Orders {
     received: mpsc::Receiver<Result<Order>>,
+    silent: Arc<AtomicBool>,
 }
 
 /// The way to the JobManager. The session ends when [`Orders`] are dropped.
@@ -59,6 +63,13 @@ impl Orders {
     pub fn receive(&mut self) -> Result<Order> {
         let gone = || Err(Error::new(ErrorKind::Cluster, "the connection to the JobManager is gone"));
         self.received.blocking_recv().unwrap_or_else(gone)
+    }
+}
+
+impl Orders {
+    /// Whether the JobManager was lost by its silence: it may live, and lead others, where this process does not reach it.
+    pub fn fell_silent(&self) -> bool {
+        self.silent.load(Ordering::SeqCst)
     }
 }
 
@@ -95,10 +106,11 @@ impl Keeper {
         mut stream: Streaming<v1::JobManagerMessage>,
         orders: mpsc::Sender<Result<Order>>,
         over: watch::Sender<bool>,
+        silent: Arc<AtomicBool>,
     ) {
         let why = tokio::select! {
             why = receive(&mut stream, &orders) => Some(why),
-            why = self.beat() => Some(why),
+            why = self.beat(&silent) => Some(why),
             () = orders.closed() => None,
         };
         over.send_replace(true);
@@ -109,7 +121,7 @@ impl Keeper {
     }
 
     /// Sends heartbeats, until the JobManager gives the session up or does not answer any more.
-    async fn beat(&self) -> Error {
+    async fn beat(&self, is_silent: &AtomicBool) -> Error {
         let heard = watch::Sender::new(Instant::now());
         let listening = heard.subscribe();
         let beat = async {
@@ -129,6 +141,7 @@ impl Keeper {
         tokio::select! {
             why = beat => why,
             silent = self.heartbeats.silence(&listening) => {
+                is_silent.store(true, Ordering::SeqCst);
                 lost(&format!("it has answered no heartbeat for {silent:.1?}: it is halted, or the network is cut"))
             }
         }

@@ -126,6 +126,8 @@ pub(crate) enum Incoming {
     Lost(Error),
     /// A JobManager that leads has taken this process in.
     Connected(crate::cluster::Connection),
+    /// The JobManager fell silent, and no other has come: what this process has of an attempt is of no use.
+    Alone,
     /// No JobManager will ever take this process in.
     Refused(Error),
 }

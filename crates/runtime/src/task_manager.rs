@@ -193,7 +193,7 @@ impl<'a> TaskManager<'a> {
                 Incoming::Connected(connection) => uplink.connected(connection)?,
                 Incoming::Refused(error) => return Err(Left::JobFailed(error)),
                 // Late words of an attempt that is over.
-                Incoming::Order { .. } | Incoming::Task(_) => {}
+                Incoming::Order { .. } | Incoming::Task(_) | Incoming::Alone => {}
             }
         }
     }
@@ -225,6 +225,7 @@ impl<'a> TaskManager<'a> {
             Incoming::Order { order: Order::End { .. }, .. } | Incoming::Refused(_) => true,
             Incoming::Lost(_) => !U::OUTLIVES_LEADERS,
             Incoming::Stop => U::OUTLIVES_LEADERS,
+            Incoming::Alone => true,
             Incoming::Order { .. } | Incoming::Task(_) | Incoming::Connected(_) => false,
         };
         let give_up = || self.inbox.is_over(ends);
@@ -285,6 +286,15 @@ impl<'a> TaskManager<'a> {
                 Incoming::Stop => uplink.stop(self.process).inspect_err(left)?,
                 Incoming::Lost(error) => uplink.lost(error, Some(&held)).inspect_err(left)?,
                 Incoming::Connected(connection) => uplink.connected(connection).inspect_err(left)?,
+                Incoming::Alone => {
+                    tracing::warn!(
+                        "dropping the attempt: a leader that this process does not reach has given it up by now"
+                    );
+                    control.abort();
+                    let error = Error::new(ErrorKind::Cluster, "the TaskManager was cut off from its leader");
+                    let worker = deployed.running().first().copied().unwrap_or_default();
+                    return uplink.tell(Notice::Task { token, event: TaskEvent::Failed { worker, error } });
+                }
                 Incoming::Refused(error) => {
                     control.abort();
                     return Err(Left::JobFailed(error));

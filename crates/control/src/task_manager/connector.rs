@@ -1,5 +1,7 @@
 //! Finds the leading JobManager and registers with it.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use highwater_core::Error;
@@ -136,8 +138,9 @@ impl Connector {
     ) -> Connected {
         let (orders, received) = mpsc::channel(QUEUE);
         let (ending, over) = watch::channel(false);
-        self.network.handle().spawn(keeper.keep(stream, orders, ending));
+        let silent = Arc::<AtomicBool>::default();
+        self.network.handle().spawn(keeper.keep(stream, orders, ending, Arc::clone(&silent)));
         let (leader, network) = (address.to_owned(), self.network.clone());
-        Connected { registered, leader, orders: Orders { received }, notices: Notices { queue, over, network } }
+        Connected { registered, leader, orders: Orders { received, silent }, notices: Notices { queue, over, network } }
     }
 }

@@ -57,8 +57,17 @@ impl Job {
 
     /// Starts a process with these arguments beside those that all of them have.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.spawn_by(Command::new(&self.program), arguments)
+    }
+
+    /// The same on a host of its own: `enter` runs what follows it there.
+    pub fn spawn_on(&self, mut enter: Command, arguments: &[&str]) -> Child {
+        enter.arg(&self.program);
+        self.spawn_by(enter, arguments)
+    }
+
+    fn spawn_by(&self, mut command: Command, arguments: &[&str]) -> Child {
         let messages = OpenOptions::new().create(true).append(true).open(&self.messages).unwrap();
-        let mut command = Command::new(&self.program);
         command.arg("--input").arg(&self.input).arg("--output").arg(&self.output);
         command.arg("--checkpoint-dir").arg(&self.checkpoints);
         command.args(&self.options);

@@ -1,17 +1,21 @@
 //! A TaskManager of a cluster: has workers, and finds whoever leads.
 //!
-//! While nobody leads, its part of the attempt goes on. What then happens to it is told when somebody does: the registration says how
+//! While nobody leads, its part of the attempt goes on; but not for long if the leader fell silent, since it may live and have given the
+//! attempt up, and then two attempts would work side by side. What then happens to it is told when somebody does: the registration says how
 //! far it was when the leader before was lost, and what came since follows in its order.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{TcpListener, UdpSocket};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use highwater_control::proto::v1;
 use highwater_control::{
     Addresses, Connected, Connector, Health, Network, NotConnected, Notices, Orders, PROTOCOL_VERSION,
 };
-use highwater_core::{Error, Result};
+use highwater_core::{Clock, Error, Result};
 use highwater_jobmaster::TaskManagerId;
 
 use super::{TaskManagerConfig, convert, identity};
@@ -32,7 +36,7 @@ pub(crate) struct Connection {
 pub(crate) fn work(process: &Process, role: &TaskManagerConfig) -> Result<JobEnd> {
     let config = &process.config;
     let network = Network::start()?;
-    let (mesh, port) = Mesh::listen_at(&role.listen, process.digest(), std::sync::Arc::clone(&config.clock))?;
+    let (mesh, port) = Mesh::listen_at(&role.listen, process.digest(), Arc::clone(&config.clock))?;
     let data_address = match &role.advertise {
         Some(address) => address.clone(),
         None => reachable(&role.listen, port, &role.job_managers)?,
@@ -54,7 +58,7 @@ pub(crate) fn work(process: &Process, role: &TaskManagerConfig) -> Result<JobEnd
     let (sender, receiver) = channel();
     let (seek, sought) = channel();
     let connector = Connector::new(&network, role.job_managers.clone());
-    seek_leaders(connector, sought, sender.clone(), config.stop.clone())?;
+    seek_leaders(connector, sought, sender.clone(), (config.stop.clone(), Arc::clone(&config.clock)))?;
     let health = role.health.as_deref().map(|address| probed_at(address, &network)).transpose()?;
     let mut uplink = ClusterUplink { register, seek, connection: None, untold: Vec::new(), health };
     tracing::info!(id = %id, address = uplink.register.data_address, slots = role.slots, "looking for a JobManager");
@@ -164,17 +168,30 @@ fn seek_leaders(
     mut connector: Connector,
     sought: Receiver<v1::Register>,
     inbox: Sender<Incoming>,
-    stop: StopHandle,
+    (stop, clock): (StopHandle, Arc<dyn Clock>),
 ) -> Result<()> {
     let seek = move || {
+        // Until when another leader is waited for, after one that fell silent.
+        let mut alone_at = None;
         for register in sought {
-            let incoming = match connector.connect(&register, &|| stop.requests() > 0) {
-                Ok(Connected { leader, orders, notices, .. }) => {
+            let deadline = Cell::new(alone_at.take());
+            let give_up = || {
+                if deadline.get().is_some_and(|at| clock.monotonic() >= at) {
+                    deadline.set(None);
+                    let _ = inbox.send(Incoming::Alone);
+                }
+                stop.requests() > 0
+            };
+            let incoming = match connector.connect(&register, &give_up) {
+                Ok(Connected { registered, leader, mut orders, notices }) => {
                     let connected = Incoming::Connected(Connection { notices, leader });
                     if inbox.send(connected).is_err() {
                         return;
                     }
-                    Incoming::Lost(pass_on(orders, &inbox))
+                    let error = pass_on(&mut orders, &inbox);
+                    let patience = Duration::from_nanos(registered.heartbeat_timeout_nanos);
+                    alone_at = orders.fell_silent().then(|| clock.monotonic().saturating_add(patience));
+                    Incoming::Lost(error)
                 }
                 Err(NotConnected::Refused(error)) => Incoming::Refused(error),
                 // A stop was asked for, and comes by itself.
@@ -190,7 +207,7 @@ fn seek_leaders(
 }
 
 /// Passes orders on until the leader is lost, and then why.
-fn pass_on(mut orders: Orders, inbox: &Sender<Incoming>) -> Error {
+fn pass_on(orders: &mut Orders, inbox: &Sender<Incoming>) -> Error {
     loop {
         match orders.receive().and_then(convert::order) {
             Ok((attempt, order)) => {
