@@ -13,6 +13,7 @@
 //! | `HIGHWATER_KILLS` | how many times the job is killed, 8 if not set |
 //! | `HIGHWATER_ACCESS_LOG` | an access log to read, repeated until it is long enough, instead of a generated one |
 #![allow(clippy::disallowed_methods, reason = "the test watches real processes in real time")]
+#![allow(dead_code, reason = "the modules are those of other tests too")]
 
 #[path = "visitors_kill/count.rs"]
 mod count;

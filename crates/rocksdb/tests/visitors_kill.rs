@@ -4,6 +4,7 @@
 //! `cargo test` builds the example too; with `--test visitors_kill` alone, run `cargo build --example visitors_rocksdb` before. The
 //! variables are those of that test.
 #![allow(clippy::disallowed_methods, reason = "the test watches real processes in real time")]
+#![allow(dead_code, reason = "the modules are those of other tests too")]
 
 #[path = "../../highwater/tests/visitors_kill/count.rs"]
 mod count;
