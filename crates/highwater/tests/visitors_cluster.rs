@@ -54,6 +54,14 @@ fn with_endless_job(job_managers: usize, task_managers: usize, run: impl FnOnce(
 
 /// Waits until a log has been read, stops the job, and compares.
 fn stop_when_read(job: &Job, cluster: &mut Cluster<'_>, log: &Path) {
+    wait_until_read(cluster, log);
+    let answer = cluster.ask(&Request::Stop { drain: false, savepoint: None });
+    assert!(matches!(answer, Answer::Completed { .. }), "{answer:?}");
+    cluster.wait_for_end();
+    kills::assert_same(job, log);
+}
+
+fn wait_until_read(cluster: &mut Cluster<'_>, log: &Path) {
     let all = count::Counts::of_log(log).requests();
     let mut client = cluster.client();
     let are_there = |job: &Job| {
@@ -61,11 +69,12 @@ fn stop_when_read(job: &Job, cluster: &mut Cluster<'_>, log: &Path) {
         // A job that is starting cannot be stopped yet.
         job.visible("").lines().count() as u64 == all && client.job("", 0).unwrap().phase == "running"
     };
-    assert!(cluster.waits(are_there), "{}", job.last_messages());
-    let answer = cluster.ask(&Request::Stop { drain: false, savepoint: None });
-    assert!(matches!(answer, Answer::Completed { .. }), "{answer:?}");
-    cluster.wait_for_end();
-    kills::assert_same(job, log);
+    assert!(cluster.waits(are_there), "it ended by itself");
+}
+
+fn wait_until_running(cluster: &mut Cluster<'_>) {
+    let mut client = cluster.client();
+    assert!(cluster.waits(|_| client.job("", 0).unwrap().phase == "running"), "it ended by itself");
 }
 
 #[test]
@@ -170,6 +179,42 @@ fn clients_stop_a_job_with_a_savepoint_and_cancel_one() {
     let third = part("third");
     let mut cluster = Cluster::start(&third, 1, 2);
     stop_when_read(&third, &mut cluster, &log);
+}
+
+#[test]
+fn a_new_leader_goes_on_from_the_jobs_own_checkpoint_and_not_from_what_it_was_told_to_restore() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    input::write(&log, &mut Random::new(13), 60_000, 3_000);
+    let options = ["--follow", "--roll-bytes", "100000"];
+    let part = |more: &[&str]| Job::new("visitors", folder.path(), &log, &[options.as_slice(), more].concat());
+
+    let first = part(&["--checkpoint-interval", "50ms", "--cluster-id", "first"]);
+    let mut cluster = Cluster::start(&first, 1, 2);
+    wait_until_read(&mut cluster, &log);
+    let savepoint = Some(Savepoint { target: Some(folder.path().join("savepoints").display().to_string()) });
+    let answer = cluster.ask(&Request::Stop { drain: false, savepoint });
+    let Answer::Completed { taken: Some(savepoint), .. } = answer else { panic!("{answer:?}") };
+    cluster.wait_for_end();
+
+    // Its checkpoints come when they are asked for.
+    let second = part(&["--checkpoint-interval", "1h", "--cluster-id", "second", "--restore", &savepoint.path]);
+    let mut cluster = Cluster::start(&second, 2, 2);
+    wait_until_running(&mut cluster);
+    let answer = cluster.ask(&Request::Checkpoint {});
+    let Answer::Completed { taken: Some(own), .. } = answer else { panic!("{answer:?}") };
+    let leader = cluster.leader();
+    assert!(cluster.kill(Part::JobManager, leader));
+    assert!(cluster.waits(|job| job.messages().contains("taking over the attempt")));
+    assert!(cluster.kill(Part::TaskManager, 0));
+    let restores = format!("chk-{}\"", own.checkpoint);
+    let is_restored = |line: &str| line.contains("restoring") && line.contains(&restores);
+    assert!(cluster.waits(|job| job.messages().lines().any(is_restored)));
+    wait_until_running(&mut cluster);
+    let answer = cluster.ask(&Request::Stop { drain: false, savepoint: None });
+    assert!(matches!(answer, Answer::Completed { .. }), "{answer:?}");
+    cluster.wait_for_end();
+    kills::assert_same(&second, &log);
 }
 
 #[test]

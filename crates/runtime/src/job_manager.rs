@@ -127,7 +127,7 @@ impl<'a> JobManager<'a> {
             history: History {
                 next_id: ledger.as_ref().map_or(CheckpointId(1), |ledger| ledger.ids_below().max(CheckpointId(1))),
                 claimed: None,
-                first_own: None,
+                first_own: ledger.as_ref().and_then(|ledger| ledger.first_own()),
                 chosen: None,
                 damaged: BTreeMap::new(),
             },

@@ -35,7 +35,7 @@ impl Ledger {
     /// If what the leader before has left cannot be read.
     pub fn new(leadership: Leadership, state: &JobState) -> Result<Self> {
         let before = state.attempt.as_ref().map(|attempt| Record::decode(&attempt.content)).transpose()?;
-        let record = before.unwrap_or(Record { job: None, ids_below: CheckpointId(0) });
+        let record = before.unwrap_or(Record { job: None, ids_below: CheckpointId(0), first_own: None });
         let completed = state.completed.iter().map(|completed| completed.id).collect();
         Ok(Ledger { leadership, inner: Mutex::new(Inner { record, completed }), writing: Mutex::default() })
     }
@@ -48,6 +48,11 @@ impl Ledger {
     /// No leader has used an id from here on.
     pub fn ids_below(&self) -> CheckpointId {
         lock(&self.inner).record.ids_below
+    }
+
+    /// The first checkpoint that the job has taken in this cluster.
+    pub fn first_own(&self) -> Option<CheckpointId> {
+        lock(&self.inner).record.first_own
     }
 
     /// Whether a checkpoint that is in the storage is one of the job's: whoever wrote what is not on record did not lead any more.
@@ -77,7 +82,10 @@ impl Ledger {
         if id < self.ids_below() {
             return Ok(());
         }
-        self.append(|record| record.ids_below = record.ids_below.max(CheckpointId(id.0 + IDS)))
+        self.append(|record| {
+            record.ids_below = record.ids_below.max(CheckpointId(id.0 + IDS));
+            record.first_own.get_or_insert(id);
+        })
     }
 
     /// One after the other: each entry repeats what the one before says of the rest.

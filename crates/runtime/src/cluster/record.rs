@@ -21,6 +21,8 @@ pub(crate) struct Record {
     pub job: Option<JobRecord>,
     /// Every checkpoint has an id below this one.
     pub ids_below: CheckpointId,
+    /// The first checkpoint that the job has taken in this cluster: it goes back to none before, once it has one of its own.
+    pub first_own: Option<CheckpointId>,
 }
 
 /// How the job has ended: well, or with an error of this kind.
@@ -71,7 +73,7 @@ mod tests {
         let member = Member { id: TaskManagerId(7), address: "10.0.0.1:7000".into() };
         let deployment = Deployment { token: AttemptToken::first_of(3), members: vec![member], workers: 2 };
         let job = JobRecord { deployment, rescaled_to: Parallelism::new(2) };
-        let record = Record { job: Some(job), ids_below: CheckpointId(33) };
+        let record = Record { job: Some(job), ids_below: CheckpointId(33), first_own: Some(CheckpointId(5)) };
         let outcome: Outcome = Err((ErrorKind::UserFunction, "it panicked".into()));
         let v1 = [include_str!("record/record-v1.hex"), include_str!("record/outcome-v1.hex")].map(unhex);
         assert_eq!(Record::decode(&v1[0]).unwrap(), record);

@@ -193,7 +193,9 @@ impl<'a> JobManager<'a> {
     fn restart_from(&self) -> Result<StartFrom> {
         let first = self.process.config.start_from.clone();
         let (Some(store), Some(first_own)) = (&self.store, self.history.first_own) else { return Ok(first) };
-        let own = store.checkpoints()?.into_iter().any(|dir| dir.is_completed() && dir.id >= first_own);
+        let counts = |id| self.ledger.as_ref().is_none_or(|ledger| ledger.counts(id));
+        let mut checkpoints = store.checkpoints()?.into_iter();
+        let own = checkpoints.any(|dir| dir.is_completed() && dir.id >= first_own && counts(dir.id));
         Ok(if own { StartFrom::Latest } else { first })
     }
 
