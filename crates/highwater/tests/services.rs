@@ -5,12 +5,24 @@
 //! of the servers. `cargo xtask test --only services` starts the servers and runs this.
 #![allow(clippy::disallowed_methods, reason = "the test watches real processes in real time")]
 
+#[path = "visitors_kill/cluster.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod cluster;
 #[path = "visitors_kill/count.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
 mod count;
 #[path = "visitors_kill/input.rs"]
 mod input;
+#[path = "visitors_kill/job.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod job;
 #[path = "services/jobs.rs"]
 mod jobs;
+#[path = "visitors_kill/kills.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod kills;
+#[path = "services/leaders.rs"]
+mod leaders;
 #[path = "engine/support.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod support;

@@ -17,7 +17,6 @@ mod job;
 #[path = "visitors_kill/kills.rs"]
 mod kills;
 
-use std::path::Path;
 use std::time::Duration;
 
 use cluster::{Cluster, Part};
@@ -49,32 +48,7 @@ fn with_endless_job(job_managers: usize, task_managers: usize, run: impl FnOnce(
     let job = Job::new("visitors", folder.path(), &log, &options);
     let mut cluster = Cluster::start(&job, job_managers, task_managers);
     run(&job, &mut cluster);
-    stop_when_read(&job, &mut cluster, &log);
-}
-
-/// Waits until a log has been read, stops the job, and compares.
-fn stop_when_read(job: &Job, cluster: &mut Cluster<'_>, log: &Path) {
-    wait_until_read(cluster, log);
-    let answer = cluster.ask(&Request::Stop { drain: false, savepoint: None });
-    assert!(matches!(answer, Answer::Completed { .. }), "{answer:?}");
-    cluster.wait_for_end();
-    kills::assert_same(job, log);
-}
-
-fn wait_until_read(cluster: &mut Cluster<'_>, log: &Path) {
-    let all = count::Counts::of_log(log).requests();
-    let mut client = cluster.client();
-    let are_there = |job: &Job| {
-        std::thread::sleep(Duration::from_millis(200));
-        // A job that is starting cannot be stopped yet.
-        job.visible("").lines().count() as u64 == all && client.job("", 0).unwrap().phase == "running"
-    };
-    assert!(cluster.waits(are_there), "it ended by itself");
-}
-
-fn wait_until_running(cluster: &mut Cluster<'_>) {
-    let mut client = cluster.client();
-    assert!(cluster.waits(|_| client.job("", 0).unwrap().phase == "running"), "it ended by itself");
+    cluster::stop_when_read(&job, &mut cluster, &log);
 }
 
 #[test]
@@ -178,7 +152,7 @@ fn clients_stop_a_job_with_a_savepoint_and_cancel_one() {
     // Cancelled, it goes on from its newest checkpoint.
     let third = part("third");
     let mut cluster = Cluster::start(&third, 1, 2);
-    stop_when_read(&third, &mut cluster, &log);
+    cluster::stop_when_read(&third, &mut cluster, &log);
 }
 
 #[test]
@@ -191,7 +165,7 @@ fn a_new_leader_goes_on_from_the_jobs_own_checkpoint_and_not_from_what_it_was_to
 
     let first = part(&["--checkpoint-interval", "50ms", "--cluster-id", "first"]);
     let mut cluster = Cluster::start(&first, 1, 2);
-    wait_until_read(&mut cluster, &log);
+    cluster::wait_until_read(&mut cluster, &log);
     let savepoint = Some(Savepoint { target: Some(folder.path().join("savepoints").display().to_string()) });
     let answer = cluster.ask(&Request::Stop { drain: false, savepoint });
     let Answer::Completed { taken: Some(savepoint), .. } = answer else { panic!("{answer:?}") };
@@ -200,7 +174,7 @@ fn a_new_leader_goes_on_from_the_jobs_own_checkpoint_and_not_from_what_it_was_to
     // Its checkpoints come when they are asked for.
     let second = part(&["--checkpoint-interval", "1h", "--cluster-id", "second", "--restore", &savepoint.path]);
     let mut cluster = Cluster::start(&second, 2, 2);
-    wait_until_running(&mut cluster);
+    cluster::wait_until_running(&mut cluster);
     let answer = cluster.ask(&Request::Checkpoint {});
     let Answer::Completed { taken: Some(own), .. } = answer else { panic!("{answer:?}") };
     let leader = cluster.leader();
@@ -210,7 +184,7 @@ fn a_new_leader_goes_on_from_the_jobs_own_checkpoint_and_not_from_what_it_was_to
     let restores = format!("chk-{}\"", own.checkpoint);
     let is_restored = |line: &str| line.contains("restoring") && line.contains(&restores);
     assert!(cluster.waits(|job| job.messages().lines().any(is_restored)));
-    wait_until_running(&mut cluster);
+    cluster::wait_until_running(&mut cluster);
     let answer = cluster.ask(&Request::Stop { drain: false, savepoint: None });
     assert!(matches!(answer, Answer::Completed { .. }), "{answer:?}");
     cluster.wait_for_end();

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use highwater_checkpoint::{Event, Metadata, SnapshotKind};
 use highwater_core::{CheckpointId, Clock, Error, JobName, Result};
+use highwater_ha::NotRecorded;
 use highwater_storage::layout::savepoint_name;
 use highwater_storage::{JobStore, Outcome, SnapshotDir};
 
@@ -110,12 +111,12 @@ struct Io {
 impl Io {
     fn carry_out(&mut self, work: Work) -> Option<Event> {
         match work {
-            Work::Locate(id) => Some(match self.locate(id) {
+            Work::Locate(id) => self.reserved(id).then(|| match self.store.locate(id) {
                 Ok(()) => Event::Located { id, created_unix_ms: self.clock.unix_ms() },
                 Err(error) => Event::LocateFailed { id, error: error.to_string() },
             }),
-            Work::LocateSavepoint { id, target } => Some(self.locate_savepoint(id, &target)),
-            Work::Publish { metadata, ends_job } => Some(self.publish(&metadata, ends_job)),
+            Work::LocateSavepoint { id, target } => self.reserved(id).then(|| self.locate_savepoint(id, &target)),
+            Work::Publish { metadata, ends_job } => self.publish(&metadata, ends_job),
             Work::Discard(id) => {
                 self.discard(id);
                 None
@@ -151,19 +152,27 @@ impl Io {
         let _ = self.signals.send(signal);
     }
 
-    /// Creates the folder of a checkpoint, under an id that no other leader uses.
-    fn locate(&self, id: CheckpointId) -> Result<()> {
-        if let Some(ledger) = &self.ledger {
-            ledger.reserve(id)?;
+    /// Whether no other leader uses the id of a checkpoint.
+    fn reserved(&self, id: CheckpointId) -> bool {
+        self.recorded(|ledger| ledger.reserve(id))
+    }
+
+    /// Makes something known to those who may lead after this process. If that fails it leads no longer, which is no failure of a
+    /// checkpoint: what runs goes on under the next leader.
+    fn recorded(&self, record: impl FnOnce(&Ledger) -> std::result::Result<(), NotRecorded>) -> bool {
+        let Some(ledger) = &self.ledger else { return true };
+        let recorded = record(ledger);
+        if let Err(error) = &recorded {
+            self.tell(Signal::Fenced { token: ledger.token(), why: error.to_string() });
         }
-        Ok(self.store.locate(id)?)
+        recorded.is_ok()
     }
 
     fn locate_savepoint(&mut self, id: CheckpointId, target: &str) -> Event {
         let created_unix_ms = self.clock.unix_ms();
         let mut create = || {
             // The folder in the job's own storage is what remembers the id.
-            self.locate(id)?;
+            self.store.locate(id)?;
             self.pins.push(id);
             let storage = open_target(target, self.store.storage())
                 .map_err(|error| error.context(format!("{target} cannot take a savepoint")))?;
@@ -182,7 +191,8 @@ impl Io {
         }
     }
 
-    fn publish(&mut self, metadata: &Metadata, ends_job: bool) -> Event {
+    /// Nothing, if this process leads no longer.
+    fn publish(&mut self, metadata: &Metadata, ends_job: bool) -> Option<Event> {
         let (id, bytes) = (metadata.id, metadata.encode());
         let published = match self.savepoints.get(&id) {
             Some(savepoint) => savepoint.publish_metadata(&bytes).and_then(|()| match ends_job {
@@ -192,10 +202,11 @@ impl Io {
             }),
             None => self.store.publish_metadata(id, &bytes),
         };
-        match published {
+        Some(match published {
             Ok(()) => {
-                if let Err(event) = self.record(id, ends_job || !self.savepoints.contains_key(&id)) {
-                    return event;
+                let is_recovered_from = ends_job || !self.savepoints.contains_key(&id);
+                if is_recovered_from && !self.recorded(|ledger| ledger.complete(id)) {
+                    return None;
                 }
                 if metadata.kind == SnapshotKind::Checkpoint {
                     // Its own id is higher than these.
@@ -210,16 +221,6 @@ impl Io {
                 may_have_happened: error.outcome() == Outcome::MayHaveHappened,
                 error: error.to_string(),
             },
-        }
-    }
-
-    /// From here on the checkpoint counts, for those too who lead after this process.
-    fn record(&self, id: CheckpointId, is_recovered_from: bool) -> std::result::Result<(), Event> {
-        let Some(ledger) = self.ledger.as_ref().filter(|_| is_recovered_from) else { return Ok(()) };
-        ledger.complete(id).map_err(|error| Event::PublishFailed {
-            id,
-            may_have_happened: error.outcome() == Outcome::MayHaveHappened,
-            error: format!("it is published and does not count: {error}"),
         })
     }
 

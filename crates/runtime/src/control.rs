@@ -159,6 +159,8 @@ pub(crate) enum Signal {
     Stop,
     /// Someone asks this process to leave the job to others.
     Leave,
+    /// What the leader with this token wanted to make known was not recorded: it leads no longer.
+    Fenced { token: u64, why: String },
     /// Of the election of leaders.
     Leadership(highwater_ha::LeadershipEvent),
     /// Someone asks for something and waits for answers.

@@ -133,6 +133,7 @@ impl Driver<'_> {
             | Signal::Lost { .. }
             | Signal::Released { .. }
             | Signal::Leave
+            | Signal::Fenced { .. }
             | Signal::Leadership(_) => Ok(None),
         }
     }

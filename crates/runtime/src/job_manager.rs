@@ -215,6 +215,11 @@ impl<'a> JobManager<'a> {
             }
             Signal::Heartbeat { id } => self.facts.push_back(Event::Heartbeat { id }),
             Signal::Leave => self.over = Some(Term::Left),
+            // Not of this process's time as a leader before.
+            Signal::Fenced { token, why } if self.ledger.as_ref().is_some_and(|ledger| ledger.token() == token) => {
+                self.over = Some(Term::Revoked { why });
+            }
+            Signal::Fenced { .. } => {}
             Signal::Leadership(LeadershipEvent::Revoked { why }) => self.over = Some(Term::Revoked { why }),
             Signal::Leadership(event) => tracing::debug!(?event, "of the election"),
             Signal::Lost { id, link, error } => {

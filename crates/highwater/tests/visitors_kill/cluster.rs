@@ -1,11 +1,14 @@
 //! A cluster of child processes.
 
+use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use highwater_control::{Addresses, Answer, ClusterClient, Request};
 
+use crate::count::Counts;
 use crate::job::{Job, PATIENCE, free_addresses};
+use crate::kills::assert_same;
 
 /// How often to look whether something has happened.
 const LOOK: Duration = Duration::from_millis(5);
@@ -159,6 +162,33 @@ impl<'a> Cluster<'a> {
         assert!(began.elapsed() < PATIENCE, "the job hangs:\n{}", self.job.last_messages());
         std::thread::sleep(LOOK);
     }
+}
+
+/// Waits until a log has been read, stops the job, and compares.
+pub fn stop_when_read(job: &Job, cluster: &mut Cluster<'_>, log: &Path) {
+    wait_until_read(cluster, log);
+    let answer = cluster.ask(&Request::Stop { drain: false, savepoint: None });
+    assert!(matches!(answer, Answer::Completed { .. }), "{answer:?}");
+    cluster.wait_for_end();
+    assert_same(job, log);
+}
+
+/// Waits until a log has been read.
+pub fn wait_until_read(cluster: &mut Cluster<'_>, log: &Path) {
+    let all = Counts::of_log(log).requests();
+    let mut client = cluster.client();
+    let are_there = |job: &Job| {
+        std::thread::sleep(Duration::from_millis(200));
+        // A job that is starting cannot be stopped yet.
+        job.visible("").lines().count() as u64 == all && client.job("", 0).unwrap().phase == "running"
+    };
+    assert!(cluster.waits(are_there), "it ended by itself");
+}
+
+/// Waits until all tasks run.
+pub fn wait_until_running(cluster: &mut Cluster<'_>) {
+    let mut client = cluster.client();
+    assert!(cluster.waits(|_| client.job("", 0).unwrap().phase == "running"), "it ended by itself");
 }
 
 impl Drop for Cluster<'_> {

@@ -40,6 +40,11 @@ impl Ledger {
         Ok(Ledger { leadership, inner: Mutex::new(Inner { record, completed }), writing: Mutex::default() })
     }
 
+    /// The token of the leader that writes it.
+    pub fn token(&self) -> u64 {
+        self.leadership.token().0
+    }
+
     /// The attempt that was deployed last.
     pub fn job(&self) -> Option<JobRecord> {
         lock(&self.inner).record.job.clone()

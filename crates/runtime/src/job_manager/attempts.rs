@@ -8,7 +8,7 @@ use highwater_checkpoint::{Coordinator, JobPlan, OperatorPlan};
 use highwater_core::{CheckpointId, Error, ErrorKind, MaxParallelism, OperatorUid, Parallelism, Result, TaskId};
 use highwater_jobmaster::{AttemptToken, Deployment, Event, Notice, TaskManagerId};
 
-use super::{Attempt, JobManager};
+use super::{Attempt, JobManager, Term};
 use crate::checkpoint_io::{CheckpointIo, Work};
 use crate::client::{Answer, JobRequest};
 use crate::control::{Held, Signal};
@@ -279,21 +279,22 @@ impl<'a> JobManager<'a> {
     }
 
     fn checkpoints(
-        &self,
+        &mut self,
         found: &Found,
         parallelism: Parallelism,
         max_parallelism: MaxParallelism,
     ) -> Result<Option<Checkpoints>> {
         let config = &self.process.config;
         let first = found.next_id;
-        let Some(store) = &self.store else { return Ok(None) };
-        if let Some(ledger) = &self.ledger {
-            ledger.reserve(first)?;
+        let Some(store) = self.store.clone() else { return Ok(None) };
+        if let Some(Err(error)) = self.ledger.as_ref().map(|ledger| ledger.reserve(first)) {
+            self.over = Some(Term::Revoked { why: error.to_string() });
+            return Err(error.into());
         }
         // The folder of the first id pins it: were the garbage gone first, a crash in between could lead to an id used before.
         store.locate(first)?;
         let (clock, ledger) = (Arc::clone(&config.clock), self.ledger.clone());
-        let io = CheckpointIo::start(config.name.clone(), Arc::clone(store), ledger, clock, self.sender.clone())?;
+        let io = CheckpointIo::start(config.name.clone(), Arc::clone(&store), ledger, clock, self.sender.clone())?;
         found.garbage.iter().for_each(|id| io.ask(Work::Discard(*id)));
         let operator = |uid: &OperatorUid| OperatorPlan {
             uid: uid.clone(),
@@ -303,7 +304,7 @@ impl<'a> JobManager<'a> {
         };
         let plan = JobPlan::new(config.name.clone(), self.process.plan.stateful_uids().map(operator).collect())?;
         let coordinator = Coordinator::new(config.checkpoints.clone(), plan, first, found.completed.clone())?;
-        Ok(Some(Checkpoints { coordinator, io, store: Arc::clone(store) }))
+        Ok(Some(Checkpoints { coordinator, io, store }))
     }
 }
 
