@@ -3,7 +3,8 @@
 //! * [`options`]: what the command line asks for;
 //! * [`highwater`], [`flink`]: how a job of each is run, and how Flink is installed;
 //! * [`rows`]: whether two results are the same;
-//! * [`report`]: medians, ratios and the tables.
+//! * [`report`]: medians, ratios and the tables;
+//! * [`recovery`]: no comparison, but how long a cluster of Highwater stands still when it is hurt.
 //!
 //! Both run the same job over the same rows, in turn, each run in a process of its own: only figures of one invocation can be
 //! compared. A benchmark whose results differ is an error, before any figure of it is printed.
@@ -14,6 +15,7 @@
 mod flink;
 mod highwater;
 mod options;
+pub mod recovery;
 mod report;
 mod rows;
 

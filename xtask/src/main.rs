@@ -35,6 +35,8 @@ Commands:
            servers that tests need, hdfs and s3: install and start them, stop them, tell how they are
   simulate whole clusters in one thread, with everything that can go wrong drawn from a seed
   bench    measure the same jobs in Highwater and in another system, in turn, and compare their results
+  bench recovery
+           kill parts of a cluster, have a function fail, rescale: how long processing stands still, and what processes cost
 
 Options of test:
   --only <steps>    run only these, separated by commas: fmt, clippy, test, services, doc, readme
@@ -53,6 +55,7 @@ enum Task {
     Help,
     Setup,
     Bench(bench::Options),
+    Recovery(bench::recovery::Options),
     Services(services::Task),
     /// With the arguments of the simulation.
     Simulate(Vec<String>),
@@ -80,11 +83,12 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> Result<(), String> {
     match task {
         Task::Help => {
-            print!("{HELP}\n{}", bench::HELP);
+            print!("{HELP}\n{}\n{}", bench::HELP, bench::recovery::HELP);
             Ok(())
         }
         Task::Setup => setup::run(&root()?),
         Task::Bench(options) => bench::run(options, &root()?),
+        Task::Recovery(options) => bench::recovery::run(options, &root()?),
         Task::Services(task) => services::run(task, &root()?),
         Task::Simulate(args) => {
             let mut cargo = child::cargo(&root()?);
@@ -110,6 +114,7 @@ fn parse(args: &[String]) -> Result<Task, String> {
         ["setup"] => Ok(Task::Setup),
         ["services", ref args @ ..] => services::Task::parse(args).map(Task::Services),
         ["simulate", ref args @ ..] => Ok(Task::Simulate(args.iter().map(ToString::to_string).collect())),
+        ["bench", "recovery", ref args @ ..] => bench::recovery::Options::parse(args).map(Task::Recovery),
         ["bench", ref args @ ..] => bench::Options::parse(args).map(Task::Bench),
         ["test"] => Ok(Task::Test(Step::ALL.to_vec())),
         ["test", "--only"] => Err("--only needs a list of steps, for example --only fmt,clippy".to_string()),
@@ -148,6 +153,7 @@ mod tests {
         assert_eq!(parsed("test"), Ok(Task::Test(Step::ALL.to_vec())));
         assert_eq!(parsed("services up s3"), Ok(Task::Services(services::Task::Up(Some("s3".into())))));
         assert_eq!(parsed("bench --vs flink"), Ok(Task::Bench(bench::Options::default())));
+        assert_eq!(parsed("bench recovery"), Ok(Task::Recovery(bench::recovery::Options::default())));
         assert_eq!(parsed("simulate --seed 7"), Ok(Task::Simulate(vec!["--seed".into(), "7".into()])));
         assert_eq!(parsed("test --only doc"), Ok(Task::Test(vec![Step::Doc])));
         assert_eq!(parsed("test --only=doc"), Ok(Task::Test(vec![Step::Doc])));

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::recovery::job::RecoveryJob;
+
 /// Benchmarks of Highwater, each with its yardstick. Compare only figures of one invocation: machines vary by the minute.
 #[derive(Parser)]
 #[command(name = "highwater-bench", version)]
@@ -31,9 +33,14 @@ pub enum Benchmark {
     Restore(RestoreOptions),
     /// Bytes of a checkpoint by how many keys have changed since the one before.
     Changes(ChangesOptions),
+    /// What a cluster does when a part of it is killed, when a function fails and when it is rescaled; and what it costs.
+    Recovery(RecoveryOptions),
     /// One measured run, in a process of its own.
     #[command(hide = true)]
     Run(ChildRun),
+    /// One process of the job of `recovery`.
+    #[command(hide = true)]
+    RecoveryJob(Box<RecoveryJob>),
     /// One run of `restore`, in a process of its own.
     #[command(hide = true)]
     RestoreRun(ChildRun),
@@ -213,6 +220,35 @@ pub struct ChangesOptions {
     pub json: bool,
 }
 
+/// Options of `recovery`.
+#[derive(Args)]
+pub struct RecoveryOptions {
+    /// Distinct keys, all of which are in the state before anything is measured; k, M and G are allowed.
+    #[arg(long, default_value = "1M", value_parser = count)]
+    pub keys: u64,
+    /// Rows a second of each of the two workers, while parts of the cluster are killed.
+    #[arg(long, default_value = "100k", value_parser = count)]
+    pub rate: u64,
+    /// Rows of each run that is measured for its throughput.
+    #[arg(long, default_value = "50M", value_parser = count)]
+    pub rows: u64,
+    /// Where the state is while the job runs [default: rocksdb in a binary with the feature, else memory].
+    #[arg(long, value_enum, default_value_t = Backend::BUILT_IN, hide_default_value = true)]
+    pub backend: Backend,
+    /// Bytes of memory of each worker for state, with `--backend rocksdb`, RocksDB's own included; k, M and G are allowed.
+    #[arg(long, default_value = "256M", value_parser = count)]
+    pub memory_budget: u64,
+    /// How often everything is measured, in turn; medians are printed.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Where checkpoints and logs go, in a directory that is removed afterwards [default: the system's temporary directory].
+    #[arg(long)]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// A share, from above 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Percentage(pub f64);
@@ -266,6 +302,11 @@ pub enum Backend {
     Memory,
     /// In memory up to a budget, and the rest in RocksDB: of a binary built with the feature `rocksdb`.
     Rocksdb,
+}
+
+impl Backend {
+    /// The one that this binary is built for.
+    const BUILT_IN: Backend = if cfg!(feature = "rocksdb") { Backend::Rocksdb } else { Backend::Memory };
 }
 
 fn count(text: &str) -> Result<u64, String> {

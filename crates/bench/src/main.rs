@@ -3,7 +3,8 @@
 //! `keyed-count` counts rows per key in declared state and checks the result; with `--yardsticks` the same rows go through raw
 //! timely and through a plain loop, in turn with it. `nexmark` measures the queries of Nexmark. `latency` measures from the moment a row is due to its arrival at the sink. `state` measures the
 //! state table alone, beside a plain hash map. `restore` measures the way from a checkpoint back to a running job, beside a loop that
-//! reads the same files. `changes` measures the bytes of checkpoints by how much has changed.
+//! reads the same files. `changes` measures the bytes of checkpoints by how much has changed. `recovery` measures how long a cluster of
+//! processes stands still when one of them is killed, and what they cost.
 //! `docs/benchmarks.md` has the method and the figures.
 //!
 //! Every measured run is a process of its own, so that peaks of memory do not mix. A wrong result ends with exit code 1.
@@ -17,6 +18,7 @@ mod nexmark;
 mod plain_loop;
 mod probe;
 mod raw_timely;
+mod recovery;
 mod report;
 mod restore;
 mod round_robin;
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
         Benchmark::NexmarkRun(options) => nexmark::child(&options),
         Benchmark::State(options) => state::measure(&options),
         Benchmark::Changes(options) => changes::measure(&options),
+        Benchmark::Recovery(options) => recovery::measure(&options),
+        Benchmark::RecoveryJob(options) => recovery::job::run(&options),
         Benchmark::Restore(options) => restore::measure(&options),
         Benchmark::RestoreRun(options) => restore::child(&options),
         Benchmark::Run(options) => run::child(&options),

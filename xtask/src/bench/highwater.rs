@@ -15,7 +15,7 @@ pub fn build(options: &Options, root: &Path) -> Result<(), String> {
     if options.backend == Backend::Rocksdb {
         setup::rocksdb(root)?;
     }
-    let built = child::to_success_aside(&mut cargo("build", options, root));
+    let built = child::to_success_aside(&mut cargo("build", options.debug, options.backend, root));
     built.map_err(|why| format!("cannot build highwater-bench: {why}"))
 }
 
@@ -44,7 +44,7 @@ fn bench(
     root: &Path,
     work: &Work,
 ) -> Result<Command, String> {
-    let mut command = cargo("run", options, root);
+    let mut command = cargo("run", options.debug, options.backend, root);
     command.args(["-q", "--"]);
     if job == KEYED_COUNT {
         command.args([KEYED_COUNT, "--rows", &events.to_string(), "--keys", &options.keys.to_string()]);
@@ -59,13 +59,14 @@ fn bench(
     Ok(command)
 }
 
-fn cargo(what: &str, options: &Options, root: &Path) -> Command {
+/// A command of cargo for `highwater-bench`.
+pub fn cargo(what: &str, debug: bool, backend: Backend, root: &Path) -> Command {
     let mut command = child::cargo(root);
     command.args([what, "-p", "highwater-bench"]);
-    if !options.debug {
+    if !debug {
         command.arg("--release");
     }
-    if options.backend == Backend::Rocksdb {
+    if backend == Backend::Rocksdb {
         command.args(["--features", "rocksdb"]);
         if let Some(dir) = setup::rocksdb_lib_dir() {
             command.env("ROCKSDB_LIB_DIR", dir);

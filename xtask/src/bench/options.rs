@@ -87,7 +87,7 @@ impl Options {
         match versus {
             Some("flink") => Ok(options),
             Some(other) => Err(format!("there is nothing to compare with {other:?}: give --vs flink")),
-            None => Err("bench needs --vs flink".to_owned()),
+            None => Err("bench needs --vs flink, or recovery in front of all else".to_owned()),
         }
     }
 
@@ -127,7 +127,8 @@ impl Options {
     }
 }
 
-fn count(text: &str) -> Option<u64> {
+/// A whole number above 0, with a unit or not.
+pub fn count(text: &str) -> Option<u64> {
     let (number, unit) = match text.char_indices().next_back()? {
         (end, 'k') => (&text[..end], 1_000),
         (end, 'M') => (&text[..end], 1_000_000),
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         for (line, message) in [
-            ("", "bench needs --vs flink"),
+            ("", "bench needs --vs flink, or recovery"),
             ("--vs", "--vs needs a value"),
             ("--vs spark", "there is nothing to compare with \"spark\": give --vs flink"),
             ("--vs flink --events 0", "--events takes no \"0\""),
