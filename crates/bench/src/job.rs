@@ -19,6 +19,17 @@ pub struct Counter {
     count: ValueState<u64>,
 }
 
+impl Counter {
+    /// Counts one more.
+    #[inline]
+    pub fn next(&mut self) -> u64 {
+        self.count.update(|count| {
+            *count += 1;
+            *count
+        })
+    }
+}
+
 /// Counts the rows of a key.
 #[derive(Clone)]
 pub struct CountRows;
@@ -29,11 +40,7 @@ impl KeyedProcessFunction<u64, u64> for CountRows {
 
     #[inline]
     fn process(&mut self, row: u64, state: &mut Counter, context: &mut Context<'_, u64, (u64, u64)>) -> UserResult {
-        let count = state.count.update(|count| {
-            *count += 1;
-            *count
-        });
-        context.collect((row, count));
+        context.collect((row, state.next()));
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use highwater_control::{Addresses, Answer, ClusterClient, Request};
 
-use self::processes::{Processes, Setup, hear_interrupts};
+use self::processes::{PATIENCE, Processes, Setup, hear_interrupts};
 use self::report::{Report, Round};
 use self::signal::monotonic_ns;
 use self::source::SPLITS;
@@ -56,11 +56,17 @@ const NEWEST_CHECKPOINTS: u32 = 8;
 /// # Errors
 /// If the cluster does not do what it should, with what its processes said last.
 pub fn measure(options: &RecoveryOptions) -> Result<(), Failure> {
+    // At the end of a round every key must come once more.
+    let cycle_s = options.keys / options.rate / u64::from(SPLITS);
+    if cycle_s >= PATIENCE.as_secs() / 2 {
+        let why = format!("at {} rows/s a worker it takes {cycle_s} s until a key comes again", options.rate);
+        return Err(format!("{why}: give fewer --keys or a higher --rate").into());
+    }
     hear_interrupts()?;
     let placement = Placement { backend: options.backend, memory_budget: options.memory_budget };
     let setup = Setup {
         keys: options.keys,
-        rate: Some(options.rate),
+        rate: options.rate,
         rows: None,
         placement,
         parent: options.checkpoint_dir.clone().unwrap_or_else(std::env::temp_dir),
@@ -92,7 +98,7 @@ fn round(setup: &Setup, rows: u64) -> Result<Round, Failure> {
     let rescale_down_ms = cluster.rescale(SPLITS / 2)?;
     let rescale_up_ms = cluster.rescale(SPLITS)?;
     let lost = cluster.end()?;
-    let bounded = Setup { rate: None, rows: Some(rows), ..setup.clone() };
+    let bounded = Setup { rows: Some(rows), ..setup.clone() };
     let cluster_rows_per_s = rows_per_s(Processes::cluster(bounded.clone(), 1, SPLITS as usize)?, &bounded)?;
     let process_rows_per_s = rows_per_s(Processes::alone(bounded.clone())?, &bounded)?;
     Ok(Round {
@@ -113,7 +119,7 @@ fn round(setup: &Setup, rows: u64) -> Result<Round, Failure> {
 fn rows_per_s(mut processes: Processes, setup: &Setup) -> Result<f64, Failure> {
     let rows = setup.rows.unwrap_or(0);
     let progress = processes.wait("end of the rows", ASK, |processes| {
-        Ok(processes.watch.seen().progress().filter(|progress| progress.rows >= rows))
+        Ok(processes.watch.seen().progress(0).filter(|progress| progress.rows >= rows))
     })?;
     let (sum, expected) = (progress.sum, sum_of_counts(rows, setup.keys));
     if (progress.rows, sum) != (rows, expected) {
@@ -130,6 +136,8 @@ struct Cluster {
     processes: Processes,
     client: ClusterClient,
     keys: u64,
+    /// When it was last changed: what was opened since is the newest attempt's.
+    changed_ns: u64,
 }
 
 /// What the loss of the leading JobManager showed.
@@ -147,9 +155,9 @@ impl Cluster {
         let addresses = Addresses::parse(&processes.addresses())?;
         // Without patience: who waits asks again.
         let client = ClusterClient::new(addresses, Duration::ZERO)?;
-        let mut cluster = Cluster { processes, client, keys };
+        let mut cluster = Cluster { processes, client, keys, changed_ns: 0 };
         cluster.processes.wait("state with all keys", ASK, |processes| {
-            Ok(processes.watch.seen().progress().filter(|progress| progress.new_keys >= keys))
+            Ok(processes.watch.seen().progress(0).filter(|progress| progress.new_keys >= keys))
         })?;
         Ok(cluster)
     }
@@ -205,6 +213,7 @@ impl Cluster {
     /// Has the job go on with another parallelism; the pause is what the JobManager says it was.
     fn rescale(&mut self, parallelism: u32) -> Result<f64, Failure> {
         self.settle()?;
+        self.changed_ns = monotonic_ns();
         let mut client = ClusterClient::new(self.client.addresses().clone(), SEARCH)?;
         let (answer, answered) = mpsc::channel();
         // On a thread, for a JobManager may take as long as it likes to answer.
@@ -221,14 +230,15 @@ impl Cluster {
         }
     }
 
-    /// Ends it; no key may have come up for the first time twice. Returns how many datagrams were lost.
-    fn end(self) -> Result<u64, Failure> {
-        let seen = self.processes.watch.seen();
-        let new_keys = seen.progress().map_or(0, |progress| progress.new_keys);
-        if new_keys != self.keys {
-            return Err(format!("state was lost: of {} keys {new_keys} were new", self.keys).into());
-        }
-        Ok(seen.lost())
+    /// Ends it, once every key has come again and its count was right. Returns how many datagrams were lost.
+    fn end(mut self) -> Result<u64, Failure> {
+        let (keys, began_ns) = (self.keys, self.changed_ns);
+        self.processes.wait("row of every key", ASK, |processes| {
+            // A tenth more, as splits are not equally far.
+            Ok(processes.watch.seen().progress(began_ns).filter(|progress| progress.rows >= keys + keys / 10))
+        })?;
+        let lost = self.processes.watch.seen().lost();
+        Ok(lost)
     }
 
     /// Waits until all TaskManagers are there, and two checkpoints have completed.

@@ -11,7 +11,7 @@ use super::signal::{Flow, Sender, Signal, monotonic_ns};
 /// Between two datagrams, at least.
 const PAUSE_NS: u64 = 1_000_000;
 
-/// Takes pairs of key and count.
+/// Takes pairs whose second part is a count.
 pub struct Beacon {
     pub to: SocketAddr,
 }

@@ -23,7 +23,7 @@ use crate::Failure;
 use crate::cli::Placement;
 
 /// How long anything may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Lines of a process's log in an error.
 const LAST_LINES: usize = 12;
@@ -35,9 +35,9 @@ const COMMAND: &str = "recovery-job";
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub keys: u64,
-    /// Rows a second of each split; as many as are taken, if `None`.
-    pub rate: Option<u64>,
-    /// Rows of the whole job; endless, if `None`.
+    /// Rows a second of each split of the endless job.
+    pub rate: u64,
+    /// Rows of the job with an end, which takes them as fast as it can; endless, if `None`.
     pub rows: Option<u64>,
     pub placement: Placement,
     /// Where its temporary folder is.
@@ -183,11 +183,9 @@ impl Processes {
         command.args(["--keys", &keys.to_string(), "--report-to", &self.watch.address().to_string()]);
         command.args(["--backend", backend.get_name(), "--state-memory", &placement.memory_budget.to_string()]);
         command.arg("--state-dir").arg(state_dir);
-        for (name, value) in [("--rate", rate), ("--rows", rows)] {
-            value.map(|value| command.args([name, &value.to_string()]));
-        }
-        if rows.is_none() {
-            command.arg("--fault-file").arg(self.fault_file());
+        command.args(["--rate", &rate.to_string()]).arg("--fault-file").arg(self.fault_file());
+        if let Some(rows) = rows {
+            command.args(["--rows", &rows.to_string()]);
         }
         let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
@@ -229,10 +227,17 @@ impl Processes {
         self.wait("time", Duration::from_millis(10), |_| Ok((Instant::now() >= until).then_some(())))
     }
 
-    /// That nobody has interrupted, and no process has ended: those of a job with an end may, well.
+    /// That nobody has interrupted, no count was wrong, and no process has ended: those of a job with an end may, well.
     fn check(&mut self) -> Result<(), Failure> {
         if INTERRUPTED.load(Ordering::Relaxed) {
             return Err("interrupted".into());
+        }
+        let wrong = self.watch.seen().wrong();
+        if let Some((count, expected)) = wrong {
+            let said = self.last_words()?;
+            return Err(
+                format!("counted wrong: a key that has come {expected} times has the count {count}{said}").into()
+            );
         }
         let has_end = self.setup.rows.is_some();
         for process in self.job_managers.iter_mut().chain(&mut self.workers) {

@@ -21,6 +21,13 @@ pub enum Signal {
         /// When.
         at_ns: u64,
     },
+    /// A key has come `expected` times, and its count is another: state was lost, or counted twice.
+    Wrong {
+        /// What it is.
+        count: u64,
+        /// What it should be.
+        expected: u64,
+    },
 }
 
 /// What has come through one sink since it was opened, which it is once in an attempt.

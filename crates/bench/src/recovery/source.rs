@@ -1,4 +1,7 @@
-//! The rows as they come due: first every key once, as fast as they are taken, then so many a second from each split.
+//! The rows as they come due, without an end: first every key once, as fast as they are taken, then so many a second from each split.
+//!
+//! A row says how often its key has come, itself included, so that whoever counts can be checked: row i has the key of row i mod keys,
+//! and is its occurrence i / keys + 1.
 //!
 //! There are as many splits as the job has workers at its start, whatever their number later. A split that is read anew, after a failure
 //! or with another parallelism, goes on at its rate from that moment: it does not make up for the time that was lost.
@@ -9,7 +12,7 @@ use highwater::source::{Source, SourceOutput, SourceReader, SourceStatus};
 use highwater::state::Data;
 
 use super::signal::monotonic_ns;
-use crate::rows::{Rows, share};
+use crate::rows::{share, splitmix64};
 
 /// Splits, and workers that a job begins with.
 pub const SPLITS: u32 = 2;
@@ -17,14 +20,15 @@ pub const SPLITS: u32 = 2;
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(1);
 
-/// The rows, endless without `rows`, and as fast as they are taken without `rate`.
+/// Key, and how often it has come.
+pub type Occurrence = (u64, u64);
+
+/// The rows.
 #[derive(Clone, Debug)]
 pub struct PacedRows {
     pub keys: u64,
     /// Rows a second of each split.
-    pub rate: Option<u64>,
-    /// Of all splits.
-    pub rows: Option<u64>,
+    pub rate: u64,
 }
 
 /// Every [`SPLITS`]-th row from `offset` on, of which `done` have been emitted.
@@ -35,7 +39,7 @@ pub struct PacedSplit {
 }
 
 impl Source for PacedRows {
-    type Record = u64;
+    type Record = Occurrence;
     type Split = PacedSplit;
     type Reader = PacedReader;
 
@@ -44,11 +48,9 @@ impl Source for PacedRows {
     }
 
     fn reader(&self, splits: Vec<PacedSplit>) -> highwater::Result<PacedReader> {
-        let stride = u64::from(SPLITS);
         let part = |split: PacedSplit| Part {
-            total: self.rows.map_or(u64::MAX, |rows| share(rows, split.offset, stride)),
-            fill: share(self.keys, split.offset, stride),
-            rows: Rows::new(split.offset + split.done * stride, stride, self.keys),
+            keys: self.keys,
+            fill: share(self.keys, split.offset, u64::from(SPLITS)),
             rate: self.rate,
             paced: None,
             split,
@@ -60,11 +62,10 @@ impl Source for PacedRows {
 /// A split being read.
 struct Part {
     split: PacedSplit,
-    rows: Rows,
+    keys: u64,
     /// How many rows have every key once.
     fill: u64,
-    total: u64,
-    rate: Option<u64>,
+    rate: u64,
     /// Since when rows come due, and how many had been emitted before.
     paced: Option<(u64, u64)>,
 }
@@ -72,28 +73,28 @@ struct Part {
 impl Part {
     /// How many of its rows are due in all.
     fn due(&mut self, now_ns: u64) -> u64 {
-        let Some(rate) = self.rate else { return self.total };
         if self.split.done < self.fill {
-            return self.fill.min(self.total);
+            return self.fill;
         }
         let (since_ns, before) = *self.paced.get_or_insert((now_ns, self.split.done));
-        let came = u128::from(now_ns.saturating_sub(since_ns)) * u128::from(rate) / 1_000_000_000;
-        self.total.min(before.saturating_add(came as u64))
+        let came = u128::from(now_ns.saturating_sub(since_ns)) * u128::from(self.rate) / 1_000_000_000;
+        before.saturating_add(came as u64)
     }
 
-    fn poll(&mut self, now_ns: u64, output: &mut SourceOutput<u64>) -> SourceStatus {
-        let count = self.due(now_ns).saturating_sub(self.split.done).min(output.room() as u64);
+    fn next_row(&mut self) -> Occurrence {
+        let index = self.split.offset + self.split.done * u64::from(SPLITS);
+        self.split.done += 1;
+        (splitmix64(index % self.keys), index / self.keys + 1)
+    }
+
+    /// Emits what is due, and says whether more is.
+    fn poll(&mut self, now_ns: u64, output: &mut SourceOutput<Occurrence>) -> bool {
+        let due = self.due(now_ns);
+        let count = due.saturating_sub(self.split.done).min(output.room() as u64);
         for _ in 0..count {
-            output.emit(self.rows.next_key());
+            output.emit(self.next_row());
         }
-        self.split.done += count;
-        if self.split.done == self.total {
-            SourceStatus::End
-        } else if self.due(now_ns) > self.split.done {
-            SourceStatus::More
-        } else {
-            SourceStatus::Idle(TICK)
-        }
+        due > self.split.done
     }
 }
 
@@ -103,19 +104,18 @@ pub struct PacedReader {
 }
 
 impl SourceReader for PacedReader {
-    type Record = u64;
+    type Record = Occurrence;
     type Split = PacedSplit;
 
-    fn poll(&mut self, output: &mut SourceOutput<u64>) -> highwater::Result<SourceStatus> {
+    fn poll(&mut self, output: &mut SourceOutput<Occurrence>) -> highwater::Result<SourceStatus> {
         let now_ns = monotonic_ns();
-        let statuses: Vec<SourceStatus> = self.parts.iter_mut().map(|part| part.poll(now_ns, output)).collect();
-        Ok(if statuses.contains(&SourceStatus::More) {
-            SourceStatus::More
-        } else if statuses.iter().all(|status| *status == SourceStatus::End) {
-            SourceStatus::End
-        } else {
-            SourceStatus::Idle(TICK)
-        })
+        let mut status = SourceStatus::Idle(TICK);
+        for part in &mut self.parts {
+            if part.poll(now_ns, output) {
+                status = SourceStatus::More;
+            }
+        }
+        Ok(status)
     }
 
     fn snapshot(&self) -> Vec<PacedSplit> {
@@ -125,31 +125,40 @@ impl SourceReader for PacedReader {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn part(rate: Option<u64>, rows: Option<u64>, done: u64) -> Part {
-        let source = PacedRows { keys: 10, rate, rows };
-        source.reader(vec![PacedSplit { offset: 0, done }]).unwrap().parts.remove(0)
+    fn part(offset: u64, done: u64) -> Part {
+        let source = PacedRows { keys: 11, rate: 100 };
+        source.reader(vec![PacedSplit { offset, done }]).unwrap().parts.remove(0)
     }
 
     #[test]
     fn every_key_comes_at_once_and_the_rest_at_its_rate() {
-        let mut part = part(Some(100), None, 0);
-        assert_eq!(part.due(SECOND), 5, "half of the keys");
-        part.split.done = 5;
-        assert_eq!([SECOND, 2 * SECOND, 2 * SECOND + SECOND / 2].map(|now| part.due(now)), [5, 105, 155]);
+        let mut part = part(0, 0);
+        assert_eq!(part.due(SECOND), 6, "half of the keys");
+        part.split.done = 6;
+        assert_eq!([SECOND, 2 * SECOND, 2 * SECOND + SECOND / 2].map(|now| part.due(now)), [6, 106, 156]);
     }
 
     #[test]
     fn a_split_that_is_read_anew_makes_up_for_nothing() {
-        assert_eq!(part(Some(100), None, 1_000).due(50 * SECOND), 1_000);
+        assert_eq!(part(0, 1_000).due(50 * SECOND), 1_000);
     }
 
     #[test]
-    fn without_a_rate_all_rows_are_due() {
-        assert_eq!(part(None, Some(101), 0).due(0), 51);
-        assert_eq!(part(Some(100), Some(4), 0).due(0), 2, "fewer than the keys");
+    fn a_row_says_how_often_its_key_has_come() {
+        let (mut even, mut odd, mut counts) = (part(0, 0), part(1, 0), HashMap::new());
+        for _ in 0..100 {
+            for (key, occurrence) in [even.next_row(), odd.next_row()] {
+                let count = counts.entry(key).or_insert(0);
+                *count += 1;
+                assert_eq!(*count, occurrence);
+            }
+        }
+        assert_eq!(counts.len(), 11);
     }
 }

@@ -23,6 +23,7 @@ pub struct Watch {
 pub struct Seen {
     flows: Vec<Flow>,
     failing_ns: Vec<u64>,
+    wrong: Option<(u64, u64)>,
 }
 
 /// How far all sinks of a job are.
@@ -77,7 +78,13 @@ impl Seen {
         match signal {
             Signal::Flow(flow) => self.flows.push(flow),
             Signal::Failing { at_ns } => self.failing_ns.push(at_ns),
+            Signal::Wrong { count, expected } => self.wrong = Some((count, expected)),
         }
+    }
+
+    /// The count of a key that was wrong, and what it should have been.
+    pub fn wrong(&self) -> Option<(u64, u64)> {
+        self.wrong
     }
 
     /// The first failure after a moment.
@@ -101,10 +108,10 @@ impl Seen {
         (0..workers).map(|worker| longest_gap(of(worker), from_ns, to_ns)).max().unwrap_or(0)
     }
 
-    /// How far the sinks are, all attempts together.
-    pub fn progress(&self) -> Option<Progress> {
-        let newest = self.by_sink().into_values().map(|flows| flows.newest);
-        let first_ns = self.flows.iter().map(|flow| flow.at_ns).min()?;
+    /// How far the sinks are that were opened after a moment, all together.
+    pub fn progress(&self, since_ns: u64) -> Option<Progress> {
+        let newest = self.by_sink().into_values().map(|flows| flows.newest).filter(|flow| flow.opened_ns > since_ns);
+        let first_ns = self.flows.iter().filter(|flow| flow.opened_ns > since_ns).map(|flow| flow.at_ns).min()?;
         let none = Progress { rows: 0, new_keys: 0, sum: 0, first_ns, last_ns: first_ns };
         Some(newest.fold(none, |all, flow| Progress {
             rows: all.rows + flow.rows,
@@ -157,7 +164,7 @@ mod tests {
     }
 
     fn seen(flows: &[Flow]) -> Seen {
-        Seen { flows: flows.to_vec(), failing_ns: vec![30, 10] }
+        Seen { flows: flows.to_vec(), failing_ns: vec![30, 10], wrong: None }
     }
 
     #[test]
@@ -196,8 +203,8 @@ mod tests {
     fn progress_is_that_of_the_newest_datagrams_and_the_missing_ones_are_counted() {
         let flows = [flow(0, 1, 3, 14), flow(0, 1, 0, 12), flow(1, 1, 1, 13)];
         let expected = Progress { rows: 60, new_keys: 2, sum: 14, first_ns: 12, last_ns: 14 };
-        assert_eq!(seen(&flows).progress(), Some(expected));
+        assert_eq!(seen(&flows).progress(0), Some(expected));
         assert_eq!(seen(&flows).lost(), 3);
-        assert_eq!((seen(&[]).progress(), seen(&[]).lost()), (None, 0));
+        assert_eq!((seen(&flows).progress(1), seen(&[]).lost()), (None, 0));
     }
 }
