@@ -1,6 +1,6 @@
 //! The roles of a job's processes in a cluster.
 //!
-//! JobManagers are elected ([`highwater_ha`]); the one that leads runs the job's [`JobManager`](crate::job_manager::JobManager) for as
+//! JobManagers are elected ([`highwater_ha`]); the one that leads runs the job's JobManager for as
 //! long as it does. TaskManagers register with it over the network ([`highwater_control`]) and keep what they run while nobody leads.
 //!
 //! Invariants:

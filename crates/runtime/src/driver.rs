@@ -203,10 +203,24 @@ impl Driver<'_> {
     }
 
     /// All workers are up.
-    pub fn begin(&mut self) -> Result<()> {
+    fn begin(&mut self) -> Result<()> {
         self.running_since = Some(self.clock.monotonic());
         self.status.enter(JobPhase::Running);
         self.coordinate(Event::Running)
+    }
+
+    /// An attempt of an earlier leader is taken over: everybody works. The first checkpoint is not waited for, since the last that counts
+    /// may be some time ago.
+    pub fn take_over(&mut self) -> Result<()> {
+        self.begin()?;
+        if self.sources.is_empty() {
+            return self.finish();
+        }
+        if self.next_wake().is_none() {
+            return Ok(());
+        }
+        let request = self.requests.unattended(RequestKind::Manual);
+        self.coordinate(Event::Request(request))
     }
 
     /// A stop: with checkpoints the last one first.
@@ -237,7 +251,7 @@ impl Driver<'_> {
     }
 
     /// No more records are wanted: the last checkpoint, then the end of the streams.
-    pub fn finish(&mut self) -> Result<()> {
+    fn finish(&mut self) -> Result<()> {
         if self.checkpoints.is_some() {
             let request = self.requests.unattended(RequestKind::Final);
             return self.coordinate(Event::Request(request));

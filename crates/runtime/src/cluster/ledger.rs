@@ -10,9 +10,9 @@ use highwater_jobmaster::JobRecord;
 use super::record::{Outcome, Record, encode_outcome};
 use crate::control::lock;
 
-/// How many ids a leader takes at a time: so many checkpoints cost one more entry in the log, and so many ids are left out at most when
-/// another leads.
-const IDS: u64 = 64;
+/// How many ids a leader takes at a time: so many checkpoints cost one more entry in the log. And so many ids are left out at most when
+/// another leads, each of which costs the tasks an empty snapshot, since they go through every epoch.
+const IDS: u64 = 8;
 
 /// The log of leaders, as the one that leads writes it.
 pub(crate) struct Ledger {

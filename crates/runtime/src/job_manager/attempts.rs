@@ -142,10 +142,7 @@ impl<'a> JobManager<'a> {
         let mut driver = self.driver(&found, parallelism, checkpoints, links);
         (driver.restoring, driver.starting) = Default::default();
         driver.sources.retain(|source| !ended_sources.contains(source));
-        driver.begin()?;
-        if driver.sources.is_empty() {
-            driver.finish()?;
-        }
+        driver.take_over()?;
         Ok(driver)
     }
 
