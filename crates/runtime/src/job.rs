@@ -245,6 +245,7 @@ fn lead(process: &Process) -> Result<JobEnd> {
         match manager.run(&signals)? {
             Term::Over(end) => Ok(end),
             Term::Left => Ok(JobEnd::Left),
+            Term::Unable(error) => Err(error),
             Term::Revoked { why } => Err(Error::internal(format!("there is nobody else to lead the job: {why}"))),
         }
     })

@@ -62,6 +62,8 @@ pub(crate) enum Term {
     Revoked { why: String },
     /// This process was told to leave the job to others.
     Left,
+    /// This process can take no part in leading the job any more.
+    Unable(Error),
 }
 
 /// Requests for another parallelism.
@@ -144,7 +146,7 @@ impl<'a> JobManager<'a> {
         config.client.connect(None);
         let told = match &result {
             Ok(Term::Over(end)) => Ok(*end),
-            Ok(Term::Revoked { .. } | Term::Left) => {
+            Ok(Term::Revoked { .. } | Term::Left | Term::Unable(_)) => {
                 self.leave();
                 return result;
             }
@@ -221,6 +223,7 @@ impl<'a> JobManager<'a> {
             }
             Signal::Fenced { .. } => {}
             Signal::Leadership(LeadershipEvent::Revoked { why }) => self.over = Some(Term::Revoked { why }),
+            Signal::Leadership(LeadershipEvent::Failed(error)) => self.over = Some(Term::Unable(error)),
             Signal::Leadership(event) => tracing::debug!(?event, "of the election"),
             Signal::Lost { id, link, error } => {
                 if self.links.get(&id).is_some_and(|current| current.id() == link) {

@@ -83,6 +83,7 @@ impl Manager<'_> {
                 Call::Lead(leadership, state) => match self.lead(leadership, &state, received)? {
                     Term::Over(end) => return Ok(end),
                     Term::Left => return Ok(JobEnd::Left),
+                    Term::Unable(error) => return Err(error),
                     Term::Revoked { why } => tracing::warn!(why, "this JobManager leads no longer, and stands by"),
                 },
             }
