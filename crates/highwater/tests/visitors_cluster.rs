@@ -40,12 +40,17 @@ fn with_job(seed: u64, lines: usize, run: impl FnOnce(&Job, &mut Random)) {
 }
 
 /// A job that waits for more at the end of its log, until it has been read and the job is stopped.
-fn with_endless_job(job_managers: usize, task_managers: usize, run: impl FnOnce(&Job, &mut Cluster<'_>)) {
+fn with_endless_job(
+    job_managers: usize,
+    task_managers: usize,
+    options: &[&str],
+    run: impl FnOnce(&Job, &mut Cluster<'_>),
+) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");
     input::write(&log, &mut Random::new(9), 60_000, 3_000);
-    let options = ["--follow", "--checkpoint-interval", "50ms", "--roll-bytes", "100000"];
-    let job = Job::new("visitors", folder.path(), &log, &options);
+    let all = ["--follow", "--checkpoint-interval", "50ms", "--roll-bytes", "100000"];
+    let job = Job::new("visitors", folder.path(), &log, &[all.as_slice(), options].concat());
     let mut cluster = Cluster::start(&job, job_managers, task_managers);
     run(&job, &mut cluster);
     cluster::stop_when_read(&job, &mut cluster, &log);
@@ -78,7 +83,7 @@ fn killed_in_any_part_it_counts_every_request_once() {
 
 #[test]
 fn a_job_goes_on_while_nobody_leads_and_its_checkpoints_with_the_next_leader() {
-    with_endless_job(2, 2, |job, cluster| {
+    with_endless_job(2, 2, &[], |job, cluster| {
         assert!(cluster.waits(|job| job.completed() >= 2));
         let leader = cluster.leader();
         assert!(cluster.kill(Part::JobManager, leader));
@@ -92,7 +97,7 @@ fn a_job_goes_on_while_nobody_leads_and_its_checkpoints_with_the_next_leader() {
 
 #[test]
 fn another_parallelism_while_it_runs() {
-    with_endless_job(1, 4, |job, cluster| {
+    with_endless_job(1, 4, &[], |job, cluster| {
         assert!(cluster.waits(|job| job.completed() > 0));
         for parallelism in [1, 2, 4, 1] {
             let answer = cluster.ask(&Request::Rescale { parallelism });
@@ -106,7 +111,7 @@ fn another_parallelism_while_it_runs() {
 
 #[test]
 fn it_goes_on_with_the_slots_that_are_left_and_uses_those_that_come() {
-    with_endless_job(1, 2, |job, cluster| {
+    with_endless_job(1, 2, &["--resource-wait", "100ms"], |job, cluster| {
         let runs_with = |cluster: &mut Cluster<'_>, parallelism: u32| {
             let mut client = cluster.client();
             let runs = |_: &Job| {

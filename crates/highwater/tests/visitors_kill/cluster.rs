@@ -43,9 +43,8 @@ impl<'a> Cluster<'a> {
         let all = self.addresses.join(",");
         match part {
             Part::JobManager => {
-                let wait = ["--resource-wait", "1s", "--scale-up-pause", "0s"];
-                let role = ["jobmanager", "--listen", self.addresses[index].as_str()];
-                self.job.spawn(&[role.as_slice(), &wait].concat())
+                let address = self.addresses[index].as_str();
+                self.job.spawn(&["jobmanager", "--listen", address, "--scale-up-pause", "0s"])
             }
             Part::TaskManager => {
                 let place = ["--slots", "1", "--listen", "127.0.0.1:0"];
