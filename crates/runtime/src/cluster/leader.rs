@@ -3,9 +3,10 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use highwater_control::{Health, Network, Server};
-use highwater_core::{Error, Result};
+use highwater_core::{Error, ErrorKind, Result};
 use highwater_ha::{Contender, HaService, HaStore, JobState, Leadership, LeadershipEvent, open_store};
 
 use super::desk::Desk;
@@ -15,6 +16,10 @@ use crate::control::Signal;
 use crate::job::{JobEnd, Process};
 use crate::job_manager::{JobManager, Term};
 
+/// How long the HA directory may take to answer at the start, and how long between two tries.
+const PATIENCE: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Takes part in leading the job, until it is over or this process is told to leave.
 pub(crate) fn manage(process: &Process, role: &JobManagerConfig) -> Result<JobEnd> {
     let config = &process.config;
@@ -23,7 +28,7 @@ pub(crate) fn manage(process: &Process, role: &JobManagerConfig) -> Result<JobEn
         Error::settings(message).with_source(error)
     })?;
     let address = address_of(role, &listener)?;
-    let store = open_store(&role.ha_dir, role.lease / 4)?;
+    let store = open(role, process)?;
     let (signals, received) = channel();
     let desk =
         Arc::new(Desk::new(signals.clone(), config.client.clone(), config.name.to_string(), Arc::clone(&config.clock)));
@@ -38,6 +43,26 @@ pub(crate) fn manage(process: &Process, role: &JobManagerConfig) -> Result<JobEn
     let result = manager.run(&received);
     server.close("this JobManager ends");
     result
+}
+
+/// Opens the HA directory. One that does not answer yet may be starting too.
+fn open(role: &JobManagerConfig, process: &Process) -> Result<Arc<dyn HaStore>> {
+    let (clock, stop) = (&process.config.clock, &process.config.stop);
+    let began = clock.monotonic();
+    loop {
+        // Half of it, so that a leader can ask twice before its time is over.
+        match open_store(&role.ha_dir, role.lease / 2) {
+            Err(error)
+                if error.kind() == ErrorKind::Storage
+                    && clock.monotonic().saturating_sub(began) < PATIENCE
+                    && stop.requests() == 0 =>
+            {
+                tracing::warn!(%error, "trying again");
+                std::thread::sleep(RETRY);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Where the others are told that this JobManager is.
