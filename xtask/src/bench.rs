@@ -37,7 +37,7 @@ pub fn run(options: &Options, root: &Path) -> Result<(), String> {
     let home = Home::open()?;
     let work = Work::begin(&home)?;
     let flink = Flink::prepare(&home, &work, root)?;
-    highwater::build(options, root)?;
+    highwater::build(options.debug, options.backend, root)?;
     let comparison = Comparison { options, root, work: &work, flink };
     let (mut reports, mut failures) = (Vec::new(), Vec::new());
     for job in &jobs {

@@ -52,9 +52,7 @@ impl Addresses {
             None => Ok(Addresses(addresses)),
         }
     }
-}
 
-impl Addresses {
     /// Each as host:port.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

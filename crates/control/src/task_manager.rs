@@ -64,9 +64,7 @@ impl Orders {
         let gone = || Err(Error::new(ErrorKind::Cluster, "the connection to the JobManager is gone"));
         self.received.blocking_recv().unwrap_or_else(gone)
     }
-}
 
-impl Orders {
     /// Whether the JobManager was lost by its silence: it may live, and lead others, where this process does not reach it.
     pub fn fell_silent(&self) -> bool {
         self.silent.load(Ordering::SeqCst)

@@ -10,12 +10,12 @@
 mod driver;
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use highwater_core::{CheckpointId, Clock, Error, ErrorKind, JobName, Result};
+use highwater_storage::random::draw;
 
 use crate::election::{Append, Contender};
 use crate::entry::{JobState, Token};
@@ -166,11 +166,4 @@ impl fmt::Debug for Leadership {
 
 fn unable(source: std::io::Error) -> Error {
     Error::new(ErrorKind::Internal, "cannot start a thread for the leader election").with_source(source)
-}
-
-/// A number that comes once. The standard library seeds its hashers from the operating system; this is the door for
-/// randomness of this crate.
-fn draw() -> u128 {
-    let random = || u128::from(RandomState::new().build_hasher().finish());
-    (random() << 64) | random()
 }

@@ -83,7 +83,7 @@ fn killed_in_any_part_it_counts_every_request_once() {
 
 #[test]
 fn a_job_goes_on_while_nobody_leads_and_its_checkpoints_with_the_next_leader() {
-    with_endless_job(2, 2, &[], |job, cluster| {
+    with_endless_job(2, 2, &cluster::LASTING_LEASE, |job, cluster| {
         assert!(cluster.waits(|job| job.completed() >= 2));
         let leader = cluster.leader();
         assert!(cluster.kill(Part::JobManager, leader));

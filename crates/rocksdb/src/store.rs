@@ -227,7 +227,10 @@ mod tests {
 
     impl RowExpiry for Zeros {
         fn has_expired(&self, row: &[u8]) -> bool {
-            assert_ne!(row[0], 9, "this panic is part of the test");
+            if row[0] == 9 {
+                // A panic without the message of one.
+                std::panic::resume_unwind(Box::new("a row that cannot be told"));
+            }
             row[0] == 0
         }
         fn longest_ttl(&self) -> std::time::Duration {

@@ -112,17 +112,17 @@ impl JobClient {
         let (reply, receiver) = channel();
         let refuse = |reason: &str| drop(reply.send(Answer::Failed { reason: reason.to_owned() }));
         match (&*lock(&self.driver), self.status.phase()) {
-            (Some(driver), phase) if phase != JobPhase::Ended && request == JobRequest::Cancel => {
+            // An attempt may be over before it hears of this: then the way to the receiver is dropped, which is an answer too.
+            (Some(driver), phase)
+                if matches!(phase, JobPhase::Running | JobPhase::Stopping)
+                    || (request == JobRequest::Cancel && phase != JobPhase::Ended) =>
+            {
                 let _ = driver.send(Signal::Request { request, reply: reply.clone() });
             }
             (_, JobPhase::Waiting) => refuse("the job waits for TaskManagers: ask again when it runs"),
             (_, JobPhase::Starting) => refuse("the job is starting: ask again when it runs"),
             (_, JobPhase::Restarting) => refuse("the job is restarting after a failure: ask again when it runs"),
-            (_, JobPhase::Ended) | (None, _) => refuse("the job has ended"),
-            (Some(driver), JobPhase::Running | JobPhase::Stopping) => {
-                // If the attempt ends before it hears of this, the way to the receiver is dropped, which is an answer too.
-                let _ = driver.send(Signal::Request { request, reply: reply.clone() });
-            }
+            (_, JobPhase::Running | JobPhase::Stopping | JobPhase::Ended) => refuse("the job has ended"),
         }
         Answers { receiver, is_over: false }
     }

@@ -15,6 +15,7 @@ mod ledger;
 mod record;
 mod worker;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use highwater_control::{Addresses, Heartbeats, Identity};
@@ -86,6 +87,13 @@ pub struct TaskManagerConfig {
     pub advertise: Option<String>,
     /// Where it answers probes: `host:port`.
     pub health: Option<String>,
+}
+
+/// Where the others are told that a process is which listens at `listen`, on `local`: unknown, if that is every address of its machine.
+fn told_address(advertise: Option<&str>, listen: &str, local: SocketAddr) -> Option<String> {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    let own = || (!local.ip().is_unspecified()).then(|| format!("{host}:{}", local.port()));
+    advertise.map(str::to_owned).or_else(own)
 }
 
 /// What the processes of the cluster must have in common.

@@ -286,12 +286,9 @@ impl Process {
         let settings = highwater_jobmaster::Config {
             // Connections of such a job have no heartbeats.
             heartbeat_timeout: Duration::MAX,
-            // Within half of it a process has left behind what does not end.
-            release_timeout: config.cancellation_timeout.saturating_mul(2).max(Duration::from_secs(1)),
             parallelism: Some(parallelism),
             min_parallelism: parallelism,
-            restart: config.restart.clone(),
-            ..Default::default()
+            ..self.master_config()
         };
         let max_parallelism =
             config.max_parallelism.map_or_else(|| MaxParallelism::new(MaxParallelism::UPPER_BOUND), Ok)?;
@@ -309,11 +306,9 @@ impl Process {
             heartbeat_timeout: role.heartbeats.timeout,
             resource_wait: role.resource_wait,
             scale_up_pause: role.scale_up_pause,
-            release_timeout: config.cancellation_timeout.saturating_mul(2).max(Duration::from_secs(1)),
             parallelism: role.parallelism,
             min_parallelism: role.min_parallelism,
-            restart: config.restart.clone(),
-            ..Default::default()
+            ..self.master_config()
         };
         let default = MaxParallelism::default_for(role.parallelism.unwrap_or(role.min_parallelism));
         let facts = self.facts(config.max_parallelism.unwrap_or(default));
@@ -321,6 +316,17 @@ impl Process {
         match record {
             Some(record) => JobMaster::resume(settings, facts, token, record, now),
             None => JobMaster::new(settings, facts, token, now),
+        }
+    }
+
+    /// What a JobMaster is told in a cluster and without one.
+    fn master_config(&self) -> highwater_jobmaster::Config {
+        let JobConfig { cancellation_timeout, restart, .. } = &self.config;
+        highwater_jobmaster::Config {
+            // Within half of it a process has left behind what does not end.
+            release_timeout: cancellation_timeout.saturating_mul(2).max(Duration::from_secs(1)),
+            restart: restart.clone(),
+            ..Default::default()
         }
     }
 

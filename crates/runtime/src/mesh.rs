@@ -5,9 +5,9 @@
 //! process and attempt, so what belongs to an attempt that is over is turned away. We make the sockets of timely's data plane
 //! ourselves and keep a handle to each, to shut it down when the attempt ends.
 
-use std::cmp::Ordering as CmpOrdering;
+use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::time::Duration;
@@ -113,21 +113,22 @@ impl Mesh {
         Ok((Mesh { workers, job, clock, data, patience: None }, controls))
     }
 
-    /// Listens on `address`, of which the port may be 0, for the data connections of attempts of a cluster; the port.
+    /// Listens on `address`, of which the port may be 0, for the data connections of attempts of a cluster; and where it
+    /// does.
     ///
     /// # Errors
     /// If the address cannot be listened on.
-    pub fn listen_at(address: &str, job: u64, clock: Arc<dyn Clock>) -> Result<(Self, u16)> {
+    pub fn listen_at(address: &str, job: u64, clock: Arc<dyn Clock>) -> Result<(Self, SocketAddr)> {
         let unusable = |error| {
             let message =
                 format!("cannot listen on {address}: give an address of this machine and a free port in --listen");
             Error::settings(message).with_source(error)
         };
         let listener = TcpListener::bind(address).map_err(unusable)?;
-        let port = listener.local_addr().map_err(unusable)?.port();
+        let local = listener.local_addr().map_err(unusable)?;
         // How many workers each has is told with the attempt.
         let (mesh, _) = Self::serve(listener, job, 0, clock)?;
-        Ok((Mesh { patience: Some(REACH), ..mesh }, port))
+        Ok((Mesh { patience: Some(REACH), ..mesh }, local))
     }
 
     /// Connects process `process` to another, trying until it answers or `give_up` says so.
@@ -176,12 +177,12 @@ impl Mesh {
         let (mut unreachable, mut errors) = (Vec::new(), Vec::new());
         for (process, address) in (0..).zip(&start.hosts) {
             let made = match process.cmp(&index) {
-                CmpOrdering::Less => self.connect(index, address, start.data_purpose(), &stop),
-                CmpOrdering::Equal => {
+                Ordering::Less => self.connect(index, address, start.data_purpose(), &stop),
+                Ordering::Equal => {
                     streams.push(None);
                     continue;
                 }
-                CmpOrdering::Greater => self.arrival(start, process, &stop),
+                Ordering::Greater => self.arrival(start, process, &stop),
             };
             match made {
                 Ok(stream) => streams.push(Some(stream)),

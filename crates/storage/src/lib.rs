@@ -27,7 +27,7 @@ pub mod local;
 pub mod local_copies;
 pub mod lock;
 pub mod memory;
-mod random;
+pub mod random;
 #[cfg(feature = "_remote")]
 mod remote;
 #[cfg(feature = "s3")]

@@ -11,11 +11,11 @@ use super::{KEYED_COUNT, Work};
 use crate::{child, setup};
 
 /// Builds what [`measure`] runs.
-pub fn build(options: &Options, root: &Path) -> Result<(), String> {
-    if options.backend == Backend::Rocksdb {
+pub fn build(debug: bool, backend: Backend, root: &Path) -> Result<(), String> {
+    if backend == Backend::Rocksdb {
         setup::rocksdb(root)?;
     }
-    let built = child::to_success_aside(&mut cargo("build", options.debug, options.backend, root));
+    let built = child::to_success_aside(&mut cargo("build", debug, backend, root));
     built.map_err(|why| format!("cannot build highwater-bench: {why}"))
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::highwater;
 use super::options::Backend;
-use crate::{child, setup};
+use crate::child;
 
 /// The part of the help that is about this command.
 pub const HELP: &str = "\
@@ -53,11 +53,9 @@ impl Options {
 
 /// Measures, and prints what it showed.
 pub fn run(options: &Options, root: &Path) -> Result<(), String> {
-    setup::rocksdb(root)?;
-    let cargo = |what| highwater::cargo(what, options.debug, Backend::Rocksdb, root);
-    let built = child::to_success_aside(&mut cargo("build"));
-    built.map_err(|why| format!("cannot build highwater-bench: {why}"))?;
-    child::to_success(cargo("run").args(["-q", "--", "recovery"]).args(&options.passed_on))
+    highwater::build(options.debug, Backend::Rocksdb, root)?;
+    let mut command = highwater::cargo("run", options.debug, Backend::Rocksdb, root);
+    child::to_success(command.args(["-q", "--", "recovery"]).args(&options.passed_on))
         .map_err(|why| format!("highwater-bench recovery: {why}"))
 }
 

@@ -69,6 +69,11 @@ impl Session {
         self.0.peer
     }
 
+    /// How long ago it said that it is alive.
+    pub fn silent_for(&self) -> Duration {
+        self.0.heard.borrow().elapsed()
+    }
+
     /// Sends an order, without waiting. If it cannot be delivered, the handler hears that the TaskManager is lost.
     pub fn send(&self, order: Order) {
         self.queue(Outgoing::Order(order));

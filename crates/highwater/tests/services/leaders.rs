@@ -17,6 +17,7 @@ fn goes_on_while_nobody_can_lead(server: &str, ha_dir: impl Fn(SocketAddr) -> St
     input::write(&log, &mut Random::new(21), 60_000, 3_000);
     let ha_dir = ha_dir(proxy.address());
     let options = ["--follow", "--checkpoint-interval", "50ms", "--roll-bytes", "100000", "--ha-dir", &ha_dir];
+    let options = [options.as_slice(), &cluster::LASTING_LEASE].concat();
     let job = Job::new("visitors", folder.path(), &log, &options);
     let mut cluster = Cluster::start(&job, 2, 2);
     assert!(cluster.waits(|job| job.completed() > 2));

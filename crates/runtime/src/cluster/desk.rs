@@ -12,7 +12,7 @@ use highwater_control::convert::nanos;
 use highwater_control::proto::v1;
 use highwater_control::server::{Answers, Session};
 use highwater_control::{JobManagerHandler, Notice, Rejection, Request, Savepoint};
-use highwater_core::{Clock, Error, Parallelism};
+use highwater_core::{Error, Parallelism};
 use highwater_jobmaster::{AttemptToken, TaskManagerId};
 
 use super::convert;
@@ -26,7 +26,6 @@ pub(super) struct Desk {
     signals: Sender<Signal>,
     client: JobClient,
     job: String,
-    clock: Arc<dyn Clock>,
     office: Mutex<Office>,
 }
 
@@ -43,8 +42,6 @@ struct Member {
     id: TaskManagerId,
     link: Arc<SessionLink>,
     register: v1::Register,
-    peer: String,
-    heard: std::time::Duration,
 }
 
 /// To a TaskManager over the network.
@@ -85,9 +82,9 @@ impl Office {
 }
 
 impl Desk {
-    pub fn new(signals: Sender<Signal>, client: JobClient, job: String, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(signals: Sender<Signal>, client: JobClient, job: String) -> Self {
         let office = Mutex::new(Office { leads: None, leader: None, members: BTreeMap::new() });
-        Desk { signals, client, job, clock, office }
+        Desk { signals, client, job, office }
     }
 
     /// This process leads from now on.
@@ -112,8 +109,8 @@ impl Desk {
         let _ = self.signals.send(signal);
     }
 
-    fn id_of(&self, session: &Session) -> Option<(TaskManagerId, LinkId)> {
-        lock(&self.office).members.get(&session.id()).map(|member| (member.id, member.link.id))
+    fn id_of(&self, session: &Session) -> Option<TaskManagerId> {
+        lock(&self.office).members.get(&session.id()).map(|member| member.id)
     }
 }
 
@@ -125,9 +122,7 @@ impl JobManagerHandler for Desk {
         let attempt = AtomicU64::new(held.as_ref().map_or(0, |held| held.token.0));
         let link = Arc::new(SessionLink { id: LinkId::next(), session: session.clone(), attempt });
         let (address, slots) = (register.data_address.clone(), register.slots);
-        let peer = session.peer().map(|peer| peer.to_string()).unwrap_or_default();
-        let heard = self.clock.monotonic();
-        let member = Member { id, link: Arc::clone(&link), register, peer, heard };
+        let member = Member { id, link: Arc::clone(&link), register };
         let mut office = lock(&self.office);
         let token = office.token()?;
         office.members.insert(session.id(), member);
@@ -137,7 +132,7 @@ impl JobManagerHandler for Desk {
     }
 
     fn notice(&self, session: &Session, notice: Notice) {
-        let Some((id, _)) = self.id_of(session) else { return };
+        let Some(id) = self.id_of(session) else { return };
         match convert::notice(notice) {
             Ok(notice) => self.say(notice.into_signal(id)),
             Err(error) => session.close(&error.to_string()),
@@ -145,12 +140,7 @@ impl JobManagerHandler for Desk {
     }
 
     fn heartbeat(&self, session: &Session) {
-        let now = self.clock.monotonic();
-        let id = lock(&self.office).members.get_mut(&session.id()).map(|member| {
-            member.heard = now;
-            member.id
-        });
-        if let Some(id) = id {
+        if let Some(id) = self.id_of(session) {
             self.say(Signal::Heartbeat { id });
         }
     }
@@ -188,7 +178,6 @@ impl JobManagerHandler for Desk {
 
     fn task_managers(&self) -> Result<Vec<v1::TaskManager>, Rejection> {
         lock(&self.office).token()?;
-        let now = self.clock.monotonic();
         let in_use = self.client.status().snapshot().members;
         let member = |member: &Member| v1::TaskManager {
             id: convert::name_of(member.id),
@@ -196,8 +185,8 @@ impl JobManagerHandler for Desk {
             pid: member.register.pid,
             slots: member.register.slots,
             used_slots: in_use.get(&member.id.0).copied().unwrap_or_default(),
-            last_heartbeat_nanos: nanos(now.saturating_sub(member.heard)),
-            peer: member.peer.clone(),
+            last_heartbeat_nanos: nanos(member.link.session.silent_for()),
+            peer: member.link.session.peer().map(|peer| peer.to_string()).unwrap_or_default(),
         };
         Ok(lock(&self.office).members.values().map(member).collect())
     }

@@ -11,7 +11,7 @@ use highwater_ha::{Contender, HaService, HaStore, JobState, Leadership, Leadersh
 
 use super::desk::Desk;
 use super::record::decode_outcome;
-use super::{JobManagerConfig, Ledger, identity};
+use super::{JobManagerConfig, Ledger, identity, told_address};
 use crate::control::Signal;
 use crate::job::{JobEnd, Process};
 use crate::job_manager::{JobManager, Term};
@@ -27,11 +27,17 @@ pub(crate) fn manage(process: &Process, role: &JobManagerConfig) -> Result<JobEn
         let message = format!("cannot listen on {}: give another --listen", role.listen);
         Error::settings(message).with_source(error)
     })?;
-    let address = address_of(role, &listener)?;
+    let local = listener.local_addr().map_err(|error| Error::internal("a socket has no address").with_source(error))?;
+    let address = told_address(role.advertise.as_deref(), &role.listen, local).ok_or_else(|| {
+        Error::settings(format!(
+            "--listen {} is every address of this machine, so the others cannot be told where this JobManager is: name one of \
+             them with --advertise host:port",
+            role.listen
+        ))
+    })?;
     let store = open(role, process)?;
     let (signals, received) = channel();
-    let desk =
-        Arc::new(Desk::new(signals.clone(), config.client.clone(), config.name.to_string(), Arc::clone(&config.clock)));
+    let desk = Arc::new(Desk::new(signals.clone(), config.client.clone(), config.name.to_string()));
     let network = Network::start()?;
     let handler: Arc<Desk> = Arc::clone(&desk);
     let server = Server::start(&network, listener, identity(process), role.heartbeats, handler)?;
@@ -61,23 +67,6 @@ fn open(role: &JobManagerConfig, process: &Process) -> Result<Arc<dyn HaStore>> 
                 std::thread::sleep(RETRY);
             }
             opened => return opened,
-        }
-    }
-}
-
-/// Where the others are told that this JobManager is.
-fn address_of(role: &JobManagerConfig, listener: &TcpListener) -> Result<String> {
-    let local = listener.local_addr().map_err(|error| Error::internal("a socket has no address").with_source(error))?;
-    match &role.advertise {
-        Some(address) => Ok(address.clone()),
-        None if local.ip().is_unspecified() => Err(Error::settings(format!(
-            "--listen {} is every address of this machine, so the others cannot be told where this JobManager is: name one of \
-             them with --advertise host:port",
-            role.listen
-        ))),
-        None => {
-            let host = role.listen.rsplit_once(':').map_or(role.listen.as_str(), |(host, _)| host);
-            Ok(format!("{host}:{}", local.port()))
         }
     }
 }

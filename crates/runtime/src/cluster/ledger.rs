@@ -17,15 +17,10 @@ const IDS: u64 = 8;
 /// The log of leaders, as the one that leads writes it.
 pub(crate) struct Ledger {
     leadership: Leadership,
-    inner: Mutex<Inner>,
-    /// Held while the record is appended to the log.
-    writing: Mutex<()>,
-}
-
-struct Inner {
-    record: Record,
+    /// Held while it is appended to the log: each entry repeats what the one before says of the rest.
+    record: Mutex<Record>,
     /// The newest checkpoints that count.
-    completed: BTreeSet<CheckpointId>,
+    completed: Mutex<BTreeSet<CheckpointId>>,
 }
 
 impl Ledger {
@@ -37,7 +32,7 @@ impl Ledger {
         let before = state.attempt.as_ref().map(|attempt| Record::decode(&attempt.content)).transpose()?;
         let record = before.unwrap_or(Record { job: None, ids_below: CheckpointId(0), first_own: None });
         let completed = state.completed.iter().map(|completed| completed.id).collect();
-        Ok(Ledger { leadership, inner: Mutex::new(Inner { record, completed }), writing: Mutex::default() })
+        Ok(Ledger { leadership, record: Mutex::new(record), completed: Mutex::new(completed) })
     }
 
     /// The token of the leader that writes it.
@@ -47,28 +42,28 @@ impl Ledger {
 
     /// The attempt that was deployed last.
     pub fn job(&self) -> Option<JobRecord> {
-        lock(&self.inner).record.job.clone()
+        lock(&self.record).job.clone()
     }
 
     /// No leader has used an id from here on.
     pub fn ids_below(&self) -> CheckpointId {
-        lock(&self.inner).record.ids_below
+        lock(&self.record).ids_below
     }
 
     /// The first checkpoint that the job has taken in this cluster.
     pub fn first_own(&self) -> Option<CheckpointId> {
-        lock(&self.inner).record.first_own
+        lock(&self.record).first_own
     }
 
     /// Whether a checkpoint that is in the storage is one of the job's: whoever wrote what is not on record did not lead any more.
     pub fn counts(&self, id: CheckpointId) -> bool {
-        let completed = &lock(&self.inner).completed;
+        let completed = lock(&self.completed);
         completed.first().is_none_or(|oldest| id < *oldest) || completed.contains(&id)
     }
 
     /// The newest checkpoint on record.
     pub fn newest(&self) -> Option<CheckpointId> {
-        lock(&self.inner).completed.last().copied()
+        lock(&self.completed).last().copied()
     }
 
     /// Makes an attempt known before it is deployed.
@@ -76,7 +71,7 @@ impl Ledger {
     /// # Errors
     /// If this process leads no longer, or cannot tell.
     pub fn record(&self, job: JobRecord) -> Result<(), NotRecorded> {
-        self.append(|record| record.job = Some(job))
+        self.append(&mut lock(&self.record), |record| record.job = Some(job))
     }
 
     /// Takes `id` for this leader, with those after it.
@@ -84,22 +79,21 @@ impl Ledger {
     /// # Errors
     /// If this process leads no longer, or cannot tell.
     pub fn reserve(&self, id: CheckpointId) -> Result<(), NotRecorded> {
-        if id < self.ids_below() {
+        let mut record = lock(&self.record);
+        if id < record.ids_below {
             return Ok(());
         }
-        self.append(|record| {
-            record.ids_below = record.ids_below.max(CheckpointId(id.0 + IDS));
+        self.append(&mut record, |record| {
+            record.ids_below = CheckpointId(id.0 + IDS);
             record.first_own.get_or_insert(id);
         })
     }
 
-    /// One after the other: each entry repeats what the one before says of the rest.
-    fn append(&self, change: impl FnOnce(&mut Record)) -> Result<(), NotRecorded> {
-        let _writing = lock(&self.writing);
-        let mut record = lock(&self.inner).record.clone();
-        change(&mut record);
-        self.leadership.record_attempt(record.encode())?;
-        lock(&self.inner).record = record;
+    fn append(&self, record: &mut Record, change: impl FnOnce(&mut Record)) -> Result<(), NotRecorded> {
+        let mut changed = record.clone();
+        change(&mut changed);
+        self.leadership.record_attempt(changed.encode())?;
+        *record = changed;
         Ok(())
     }
 
@@ -109,7 +103,7 @@ impl Ledger {
     /// If it does not, or nobody can tell yet.
     pub fn complete(&self, id: CheckpointId) -> Result<(), NotRecorded> {
         self.leadership.record_completed(id)?;
-        lock(&self.inner).completed.insert(id);
+        lock(&self.completed).insert(id);
         Ok(())
     }
 

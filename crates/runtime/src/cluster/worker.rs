@@ -5,8 +5,7 @@
 //! far it was when the leader before was lost, and what came since follows in its order.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -17,8 +16,9 @@ use highwater_control::{
 };
 use highwater_core::{Clock, Error, Result};
 use highwater_jobmaster::TaskManagerId;
+use highwater_storage::random::draw;
 
-use super::{TaskManagerConfig, convert, identity};
+use super::{TaskManagerConfig, convert, identity, told_address};
 use crate::control::{Held, Incoming, TaskEvent};
 use crate::job::{JobEnd, Process, StopHandle};
 use crate::mesh::Mesh;
@@ -36,11 +36,16 @@ pub(crate) struct Connection {
 pub(crate) fn work(process: &Process, role: &TaskManagerConfig) -> Result<JobEnd> {
     let config = &process.config;
     let network = Network::start()?;
-    let (mesh, port) = Mesh::listen_at(&role.listen, process.digest(), Arc::clone(&config.clock))?;
-    let data_address = match &role.advertise {
-        Some(address) => address.clone(),
-        None => reachable(&role.listen, port, &role.job_managers)?,
-    };
+    let (mesh, local) = Mesh::listen_at(&role.listen, process.digest(), Arc::clone(&config.clock))?;
+    let told = told_address(role.advertise.as_deref(), &role.listen, local);
+    let data_address = told.or_else(|| local_towards(&role.job_managers, local).map(|local| local.to_string()));
+    let data_address = data_address.ok_or_else(|| {
+        Error::settings(format!(
+            "listening on {}, and the way to {} tells no address of this machine that others could reach: name one with \
+             --advertise host:port",
+            role.listen, role.job_managers
+        ))
+    })?;
     let store = process.store()?;
     let id = TaskManagerId(draw());
     let identity = identity(process);
@@ -220,35 +225,15 @@ fn pass_on(orders: &mut Orders, inbox: &Sender<Incoming>) -> Error {
     }
 }
 
-/// Where others reach what listens at `listen`: there, or if that is every address of this machine, at the one from which it reaches
-/// the JobManager.
-fn reachable(listen: &str, port: u16, job_managers: &Addresses) -> Result<String> {
-    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
-    if !matches!(host, "0.0.0.0" | "[::]") {
-        return Ok(format!("{host}:{port}"));
-    }
-    let any = if host == "[::]" { "[::]:0" } else { "0.0.0.0:0" };
+/// The address of this machine from which it reaches one of the JobManagers.
+fn local_towards(job_managers: &Addresses, listen: SocketAddr) -> Option<SocketAddr> {
     let towards = |address: &str| {
-        let socket = UdpSocket::bind(any)?;
+        let socket = UdpSocket::bind((listen.ip(), 0))?;
         // Sends nothing: it only chooses the way.
         socket.connect(address)?;
         socket.local_addr()
     };
-    let local = job_managers.iter().find_map(|address| towards(address).ok());
-    local.map(|mut local| {
-        local.set_port(port);
-        local.to_string()
-    })
-    .ok_or_else(|| {
-        Error::settings(format!(
-            "listening on {listen}, and the way to {job_managers} tells no address of this machine that others could reach: name one \
-             with --advertise host:port"
-        ))
-    })
-}
-
-/// A number that comes once: the standard library seeds its hashers from the operating system.
-fn draw() -> u128 {
-    let random = || u128::from(RandomState::new().build_hasher().finish());
-    (random() << 64) | random()
+    let mut local = job_managers.iter().find_map(|address| towards(address).ok())?;
+    local.set_port(listen.port());
+    Some(local)
 }

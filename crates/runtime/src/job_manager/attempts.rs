@@ -23,11 +23,7 @@ impl<'a> JobManager<'a> {
     pub(super) fn deploy(&mut self, deployment: &Deployment) {
         let token = deployment.token;
         match self.start(deployment) {
-            Ok(driver) => {
-                let members = deployment.members.iter().map(|member| member.id).collect();
-                self.attempt = Some(Attempt { token, members, driver, runs: false, asked: None });
-                self.process.config.status().deployed(Some(deployment));
-            }
+            Ok(driver) => self.drive_from_now_on(deployment, driver),
             Err(error) => {
                 self.facts.push_back(Event::Failed { token, error, unreachable: Vec::new() });
                 // Who was not told to start has nothing to drop.
@@ -36,6 +32,12 @@ impl<'a> JobManager<'a> {
                 self.facts.push_back(Event::Concluded { token });
             }
         }
+    }
+
+    fn drive_from_now_on(&mut self, deployment: &Deployment, driver: Driver<'a>) {
+        let members = deployment.members.iter().map(|member| member.id).collect();
+        self.attempt = Some(Attempt { token: deployment.token, members, driver, runs: false, asked: None });
+        self.process.config.status().deployed(Some(deployment));
     }
 
     fn start(&mut self, deployment: &Deployment) -> Result<Driver<'a>> {
@@ -101,9 +103,7 @@ impl<'a> JobManager<'a> {
         match self.take_over(deployment) {
             Ok(driver) => {
                 tracing::info!(attempt = %token, "taking over the attempt, which runs on");
-                let members = deployment.members.iter().map(|member| member.id).collect();
-                self.attempt = Some(Attempt { token, members, driver, runs: false, asked: None });
-                self.process.config.status().deployed(Some(deployment));
+                self.drive_from_now_on(deployment, driver);
                 self.begin();
             }
             Err(error) => {
@@ -190,10 +190,14 @@ impl<'a> JobManager<'a> {
     fn restart_from(&self) -> Result<StartFrom> {
         let first = self.process.config.start_from.clone();
         let (Some(store), Some(first_own)) = (&self.store, self.history.first_own) else { return Ok(first) };
-        let counts = |id| self.ledger.as_ref().is_none_or(|ledger| ledger.counts(id));
         let mut checkpoints = store.checkpoints()?.into_iter();
-        let own = checkpoints.any(|dir| dir.is_completed() && dir.id >= first_own && counts(dir.id));
+        let own = checkpoints.any(|dir| dir.is_completed() && dir.id >= first_own && self.counts(dir.id));
         Ok(if own { StartFrom::Latest } else { first })
+    }
+
+    /// Whether a checkpoint in the storage is the job's; see [`Ledger::counts`](crate::cluster::Ledger::counts).
+    fn counts(&self, id: CheckpointId) -> bool {
+        self.ledger.as_ref().is_none_or(|ledger| ledger.counts(id))
     }
 
     fn find(&mut self) -> Result<Found> {
@@ -213,8 +217,7 @@ impl<'a> JobManager<'a> {
             (StartFrom::Fresh | StartFrom::Path(_), Some(first_own)) => first_own,
             (StartFrom::Latest, _) | (_, None) => CheckpointId(0),
         };
-        let counts = |id: CheckpointId| self.ledger.as_ref().is_none_or(|ledger| ledger.counts(id));
-        let known = Known { own, counts: &counts, damaged: &self.history.damaged };
+        let known = Known { own, counts: &|id| self.counts(id), damaged: &self.history.damaged };
         let mut found = recovery::find(store, storage, &config.name, &start_from, &known)?;
         self.history.chosen =
             found.restored.as_ref().filter(|_| start_from == StartFrom::Latest).map(|restored| restored.id());
