@@ -22,6 +22,7 @@
 use std::fmt;
 
 use highwater::DataStream;
+use memchr::memchr_iter;
 
 use super::{Row, bids};
 use crate::calendar::{Timestamp, minute_of};
@@ -73,7 +74,7 @@ pub fn q14(events: &DataStream<Event>) -> DataStream<Q14> {
                 _ => "otherTime",
             },
             date_time: bid.date_time,
-            c_counts: bid.extra.bytes().filter(|byte| *byte == b'c').count(),
+            c_counts: memchr_iter(b'c', bid.extra.as_bytes()).count(),
             extra: bid.extra,
         })
     })
