@@ -1,6 +1,7 @@
 //! Hosts with a switch between them, as network namespaces.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Hosts, and the switch that they are at. Gone when dropped.
 pub struct Network {
@@ -14,7 +15,9 @@ impl Network {
     /// # Errors
     /// If this machine does not allow it, with what it says.
     pub fn new(hosts: usize) -> Result<Self, String> {
-        let network = Network { name: format!("hw{}", std::process::id()), hosts };
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("hw{}n{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let network = Network { name, hosts };
         let switch = network.switch();
         ip(&format!("netns add {switch}"))?;
         ip(&format!("-n {switch} link add switch type bridge"))?;
@@ -56,6 +59,23 @@ impl Network {
         ip(&format!("-n {} route add blackhole {}/32", self.host(from), self.address(to))).unwrap();
     }
 
+    /// From now on what a host sends is under way for milliseconds, and packets are lost where a few come at once: 4 Mbit/s, and a queue
+    /// of less than three full packets.
+    ///
+    /// # Errors
+    /// If this machine does not have it, with what it says.
+    pub fn slow_down(&self, host: usize) -> Result<(), String> {
+        tc(&self.host(host), "add dev net root tbf rate 4mbit burst 2kb limit 4kb").map(drop)
+    }
+
+    /// It is as fast as it was. How many packets were lost meanwhile.
+    pub fn speed_up(&self, host: usize) -> u64 {
+        let said = tc(&self.host(host), "show dev net").unwrap();
+        tc(&self.host(host), "del dev net root").unwrap();
+        let lost = said.split_once("(dropped ").and_then(|(_, rest)| rest.split_once(',')?.0.parse().ok());
+        lost.unwrap_or_else(|| panic!("{said}"))
+    }
+
     /// It arrives again.
     pub fn heal(&self, from: usize, to: usize) {
         ip(&format!("-n {} route del blackhole {}/32", self.host(from), self.address(to))).unwrap();
@@ -73,9 +93,19 @@ impl Drop for Network {
 
 /// Runs `ip` with these arguments.
 fn ip(arguments: &str) -> Result<(), String> {
-    let output = Command::new("ip").args(arguments.split(' ')).output().map_err(|error| format!("ip: {error}"))?;
+    run("ip", arguments).map(drop)
+}
+
+/// Runs `tc qdisc` on a host with these arguments, and returns what it says.
+fn tc(host: &str, arguments: &str) -> Result<String, String> {
+    run("tc", &format!("-s -n {host} qdisc {arguments}"))
+}
+
+fn run(program: &str, arguments: &str) -> Result<String, String> {
+    let output =
+        Command::new(program).args(arguments.split(' ')).output().map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!("{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
