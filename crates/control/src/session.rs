@@ -36,8 +36,6 @@ pub enum Notice {
         /// The token of the attempt.
         attempt: u64,
     },
-    /// The user of this process asks it to stop, which is a stop of the job.
-    Stop,
 }
 
 impl From<Order> for v1::JobManagerMessage {
@@ -71,7 +69,6 @@ impl From<Notice> for v1::TaskManagerMessage {
                 FromTaskManager::TaskEvent(v1::TaskEvent { attempt, event: Some(event) })
             }
             Notice::Released { attempt } => FromTaskManager::Released(v1::Released { attempt }),
-            Notice::Stop => FromTaskManager::StopRequested(v1::StopRequested {}),
         };
         v1::TaskManagerMessage { message: Some(message) }
     }
@@ -86,7 +83,6 @@ impl TryFrom<v1::TaskManagerMessage> for Notice {
                 Ok(Notice::Task { attempt, event: required(event, "task_event.event")? })
             }
             FromTaskManager::Released(v1::Released { attempt }) => Ok(Notice::Released { attempt }),
-            FromTaskManager::StopRequested(v1::StopRequested {}) => Ok(Notice::Stop),
             FromTaskManager::Register(_) => Err(malformed("a second registration")),
         }
     }

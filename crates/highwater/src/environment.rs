@@ -136,8 +136,7 @@ impl StreamExecutionEnvironment {
         self
     }
 
-    /// Sets the number of subtasks of each operator, which is the number of worker threads; in a job of several processes, of the
-    /// worker threads in each.
+    /// Sets the number of subtasks of each operator, which is the number of worker threads.
     pub fn set_parallelism(&self, parallelism: usize) -> &Self {
         self.parallelism.set(Some(parallelism));
         self
@@ -224,7 +223,7 @@ impl StreamExecutionEnvironment {
         self.stop.clone()
     }
 
-    /// A client of the job, to ask it for savepoints from another thread while it runs. In a job of several processes, process 0
+    /// A client of the job, to ask it for savepoints from another thread while it runs. In a cluster the leading JobManager's
     /// answers.
     pub fn client(&self) -> JobClient {
         self.client.clone()
@@ -309,13 +308,10 @@ impl StreamExecutionEnvironment {
         describe(graph, job_name(&settings, name)?, settings.max_parallelism)
     }
 
-    /// Listens for requests, if that is wanted and this process is the one that answers.
+    /// Listens for requests, if that is wanted and the job is not one of a cluster, which is asked through its JobManager.
     fn open_control(&self, config: &JobConfig) -> Result<Option<ControlSocket>> {
         let run_dir = self.settings()?.run_dir;
-        if config.process > 0
-            || !matches!(config.role, cluster::Role::Run)
-            || !(self.control.get() || run_dir.is_some())
-        {
+        if !matches!(config.role, cluster::Role::Run) || !(self.control.get() || run_dir.is_some()) {
             return Ok(None);
         }
         let dir = RunDir::at(run_dir.as_deref());
@@ -353,8 +349,6 @@ impl StreamExecutionEnvironment {
             start_from,
             claim_mode: settings.claim_mode,
             allow_non_restored_state: settings.allow_non_restored_state,
-            process: settings.process.0,
-            hosts: settings.hosts.clone(),
             role: self.role(&settings)?,
             memory_budget: settings.memory_budget,
             cancellation_timeout: self.cancellation_timeout.get(),

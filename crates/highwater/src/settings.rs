@@ -49,7 +49,7 @@ use std::time::Duration;
 
 use highwater_checkpoint::{CheckpointConfig, RestartStrategy};
 use highwater_control::Heartbeats;
-use highwater_core::{Error, JobName, MaxParallelism, Parallelism, ProcessIndex, Result};
+use highwater_core::{Error, JobName, MaxParallelism, Parallelism, Result};
 use highwater_runtime::ClaimMode;
 
 pub use args::JobArgs;
@@ -59,14 +59,10 @@ use sources::Sources;
 /// How one run of a job is set up. Plain data: resolved from [`JobArgs`], or filled in by a program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Worker threads of each process. By default one per core.
+    /// Worker threads of a job in one process. By default one per core.
     pub workers: NonZeroUsize,
     /// The number of key groups; `None` derives it from the parallelism by [`MaxParallelism::default_for`].
     pub max_parallelism: Option<MaxParallelism>,
-    /// Which of [`hosts`](Self::hosts) this process is.
-    pub process: ProcessIndex,
-    /// `host:port` of every process of the job, in the same order in each of them; empty for a job of one process.
-    pub hosts: Vec<String>,
     /// What this process is to the job.
     pub role: Role,
     /// The settings of a process of a cluster.
@@ -107,7 +103,7 @@ pub struct Settings {
 /// What a process is to its job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// All of it, or one of [`hosts`](Settings::hosts).
+    /// All of it.
     #[default]
     Run,
     /// A JobManager of a cluster: leads the job, or stands by.
@@ -182,8 +178,6 @@ impl Default for Settings {
         Settings {
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_parallelism: None,
-            process: ProcessIndex(0),
-            hosts: Vec::new(),
             role: Role::default(),
             cluster: ClusterSettings::default(),
             job_name: None,
@@ -216,8 +210,6 @@ impl Settings {
         let settings = Settings {
             workers: sources.parse(Key::Workers, defaults.workers, value::count)?,
             max_parallelism: sources.parse(Key::MaxParallelism, defaults.max_parallelism, value::max_parallelism)?,
-            process: sources.parse(Key::Process, defaults.process, value::process)?,
-            hosts: sources.parse(Key::Hosts, defaults.hosts, value::hosts)?,
             role: defaults.role,
             cluster: Self::merge_cluster(sources, defaults.cluster)?,
             job_name: sources.parse(Key::JobName, defaults.job_name, value::job_name)?,
@@ -269,7 +261,7 @@ impl Settings {
         Ok(ClusterSettings {
             parallelism: sources.parse(Key::Parallelism, defaults.parallelism, some)?,
             min_parallelism: sources.parse(Key::MinParallelism, defaults.min_parallelism, value::parallelism)?,
-            job_managers: sources.parse(Key::Jobmanager, defaults.job_managers, value::location)?,
+            job_managers: sources.parse(Key::Jobmanager, defaults.job_managers, value::job_managers)?,
             slots: sources.parse(Key::Slots, defaults.slots, value::count)?,
             listen: sources.parse(Key::Listen, defaults.listen, value::address)?,
             advertise: sources.parse(Key::Advertise, defaults.advertise, value::address)?,
@@ -316,22 +308,6 @@ impl Settings {
                 "{} and {} exclude each other: start without state, or from that snapshot",
                 place(Key::Fresh),
                 place(Key::Restore)
-            )));
-        }
-        let ProcessIndex(process) = self.process;
-        if self.hosts.is_empty() && process > 0 {
-            return Err(Error::settings(format!(
-                "{} is {process}, but no hosts are given: give every process of the job the same list in --hosts",
-                place(Key::Process)
-            )));
-        }
-        // A job without hosts is one process.
-        if process as usize >= self.hosts.len().max(1) {
-            return Err(Error::settings(format!(
-                "{} is {process}, but {} lists {} processes, counted from 0: give every process of the job the same hosts",
-                place(Key::Process),
-                place(Key::Hosts),
-                self.hosts.len()
             )));
         }
         self.checkpoint.validate()?;

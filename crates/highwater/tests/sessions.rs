@@ -36,7 +36,7 @@ fn results_are_those_of_plain_loops_over_the_log() {
     let (log, path) = (input::log(1, 20_000, true), folder.path().join("access.log"));
     std::fs::write(&path, &log).unwrap();
     let job = Job::new("sessions", folder.path(), &path, &["--checkpoint-interval", "300ms"]);
-    job.start(1, 2).wait_for_end();
+    job.start(2).wait_for_end();
     assert_same(&job, &log);
 }
 
@@ -48,7 +48,7 @@ fn results_come_when_the_tolerance_has_passed_and_later_lines_are_late_for_them(
     let options = ["--follow", "--checkpoint-interval", "100ms", "--roll-bytes", "1"];
     let job = Job::new("sessions", folder.path(), &path, &options);
     // With one subtask of each operator its last result shows how far its watermark has come.
-    let mut run = job.start(1, 1);
+    let mut run = job.start(1);
     let (hits, _) = expected::hits(&log);
     let watermark = hits.iter().map(Hit::time).max().unwrap() - 60;
     let complete = RESULTS.map(|(folder, expect)| {
@@ -80,14 +80,14 @@ fn killed_and_started_again_it_has_every_result_once() {
     let mut killed = 0;
     for workers in [2, 1, 2] {
         let known = job.completed();
-        let mut run = job.start(1, workers);
+        let mut run = job.start(workers);
         if run.wait_until(|job| job.completed() > known, Duration::from_millis(7)) == Outcome::Due {
-            killed += run.kill(0);
+            killed += usize::from(run.kill());
         }
         println!("killed {killed} times, {} sessions visible", lines(&job, "sessions").len());
     }
     assert!(killed > 0, "the log was read before there was a checkpoint: it is too short");
-    job.start(1, 2).wait_for_end();
+    job.start(2).wait_for_end();
     assert_same(&job, &log);
 }
 

@@ -1,5 +1,5 @@
 //! Exactly-once, proved the hard way: the `visitors` example is killed with SIGKILL at random moments, started again with another
-//! number of workers or processes, and in the end its output must be what a plain loop over the log counts.
+//! number of workers, and in the end its output must be what a plain loop over the log counts.
 //!
 //! `cargo test` builds the example too; with `--test visitors_kill` alone, run `cargo build --example visitors` before.
 //!

@@ -1,8 +1,7 @@
 //! Running a job: attempts, restarts, and the part of each process in them.
 //!
-//! One process leads: it finds the checkpoint to start from, drives each attempt and decides about restarts. Outside of a
-//! [`cluster`] that is process 0, and every process has workers and follows its orders; that of process 0 hears them from
-//! the next thread.
+//! One process leads: it finds the checkpoint to start from, drives each attempt and decides about restarts. Those that have workers
+//! follow its orders. Outside of a [`cluster`] they are one, and its workers hear them from the next thread.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,19 +20,18 @@ use crate::cluster::{self, JobManagerConfig, Role};
 use crate::control::{Signal, lock};
 use crate::graph::{Graph, Plan};
 use crate::job_manager::{JobManager, Term};
-use crate::link::{LocalLink, register_followers};
-use crate::mesh::{Followers, Mesh};
+use crate::link::LocalLink;
 use crate::recovery::{ClaimMode, StartFrom};
 use crate::restore::Restored;
 use crate::status::{JobPhase, JobStatus};
-use crate::task_manager::{Blocked, Inbox, TaskManager, follow};
+use crate::task_manager::{Blocked, Inbox, TaskManager};
 
 /// Everything about a job but its operators.
 #[derive(Clone)]
 pub struct JobConfig {
     /// Its name, and that of its folder in the checkpoint storage.
     pub name: JobName,
-    /// Worker threads in each process: the parallelism is this times the number of processes.
+    /// Worker threads of a job in one process: its parallelism. A cluster counts slots instead.
     pub workers: u32,
     /// Number of key groups; Flink's default for the parallelism, or what the restored checkpoint has, if not given.
     pub max_parallelism: Option<MaxParallelism>,
@@ -57,10 +55,6 @@ pub struct JobConfig {
     pub claim_mode: ClaimMode,
     /// Whether restored state that no operator of the program has is dropped, rather than the start refused.
     pub allow_non_restored_state: bool,
-    /// Which process of the job this is.
-    pub process: u32,
-    /// Address of each process, `host:port`; empty or one for a job in a single process.
-    pub hosts: Vec<String>,
     /// What this process is to the job.
     pub role: Role,
     /// Where time comes from.
@@ -85,33 +79,16 @@ impl JobConfig {
         self.client.status()
     }
 
-    pub(crate) fn processes(&self) -> u32 {
-        (self.hosts.len() as u32).max(1)
-    }
-
     /// How many subtasks each operator has.
     pub fn parallelism(&self) -> Parallelism {
-        Parallelism::new(self.workers.max(1).saturating_mul(self.processes()))
-            .expect("at least one worker in at least one process")
+        Parallelism::new(self.workers.max(1)).expect("at least one worker")
     }
 
     fn check(&self) -> Result<()> {
         if self.workers == 0 {
             return Err(Error::settings("the job has 0 workers: give 1 or more"));
         }
-        if self.workers.checked_mul(self.processes()).is_none() {
-            return Err(Error::settings(format!(
-                "{} workers in each of {} processes are too many",
-                self.workers,
-                self.processes()
-            )));
-        }
-        if matches!(self.role, Role::JobManager(_) | Role::TaskManager(_)) && self.processes() > 1 {
-            return Err(Error::settings(
-                "a process of a cluster has no list of hosts: leave out --hosts, its JobManager tells it of the others",
-            ));
-        }
-        let is_shared = self.processes() > 1 || !matches!(self.role, Role::Run);
+        let is_shared = !matches!(self.role, Role::Run);
         if is_shared && self.storage.as_ref().is_some_and(|storage| storage.uri().starts_with("memory:")) {
             return Err(Error::settings(
                 "checkpoints in memory cannot be shared by several processes: give a directory that all of them share (--checkpoint-dir, or an FsStateBackend)",
@@ -123,13 +100,6 @@ impl JobConfig {
             return Err(Error::settings(
                 "checkpoints are on and there is no place for them: set a state backend with a checkpoint directory (--checkpoint-dir)",
             ));
-        }
-        if self.process >= self.processes() {
-            return Err(Error::settings(format!(
-                "this is process {} of {}: --process counts from 0 and must have an address in --hosts",
-                self.process,
-                self.processes()
-            )));
         }
         let max = self.max_parallelism.unwrap_or(MaxParallelism::default_for(self.parallelism()));
         if self.parallelism().count() > max.count() {
@@ -209,36 +179,31 @@ pub fn execute(graph: Graph, config: JobConfig) -> Result<JobEnd> {
     let end = match &process.config.role {
         Role::JobManager(role) => cluster::manage(&process, role),
         Role::TaskManager(role) => cluster::work(&process, role),
-        Role::Run if process.config.process == 0 => lead(&process),
-        Role::Run => follow(&process),
+        Role::Run => lead(&process),
     };
     process.config.status().enter(JobPhase::Ended);
     end
 }
 
-/// Leads the job, with workers in this process too.
+/// Leads the job, whose workers are all in this process.
 fn lead(process: &Process) -> Result<JobEnd> {
     let config = &process.config;
     let store = process.store()?;
     let lock = store.as_ref().map(|store| store.lock()).transpose()?;
-    let (mesh, followers) = process.mesh()?.unzip();
     let (sender, signals) = channel();
     let (inbox_sender, inbox) = channel();
-    let here = TaskManagerId(config.process.into());
+    let here = TaskManagerId(0);
     let link = Arc::new(LocalLink::new(inbox_sender.clone()));
-    let address = config.hosts.first().cloned().unwrap_or_default();
-    // The receiver is here.
-    let _ = sender.send(Signal::Registered { id: here, address, slots: config.workers, link, held: None });
-    if let Some(followers) = followers {
-        register_followers(followers, config.hosts.clone(), config.workers, sender.clone())?;
-    }
+    // The receiver is here. Nobody else has to reach this process.
+    let _ =
+        sender.send(Signal::Registered { id: here, address: String::new(), slots: config.workers, link, held: None });
     let manager = JobManager::new(process, (store.clone(), lock), process.job_master()?, sender.clone(), None);
     let stop = sender.clone();
     config.stop.listen(move || drop(stop.send(Signal::Stop)));
     std::thread::scope(|scope| {
         let work = || {
             let inbox = Inbox::new(inbox_sender, inbox);
-            TaskManager::new(process, mesh.as_ref(), store, inbox, Blocked::LeaveBehind).serve_here(here, &sender);
+            TaskManager::new(process, None, store, inbox, Blocked::LeaveBehind).serve_here(here, &sender);
         };
         let started = std::thread::Builder::new().name("highwater-task-manager".into()).spawn_scoped(scope, work);
         started.map_err(|error| Error::internal("cannot start the workers' thread").with_source(error))?;
@@ -263,28 +228,18 @@ impl Process {
         self.plan.digest() ^ highwater_core::KeyHash::of(self.config.name.as_str().as_bytes()).0
     }
 
-    /// Listens for the other processes, if there are any: for their data connections, and for those who follow this one.
-    pub fn mesh(&self) -> Result<Option<(Mesh, Followers)>> {
-        let config = &self.config;
-        if config.processes() == 1 {
-            return Ok(None);
-        }
-        let address = &config.hosts[config.process as usize];
-        Mesh::listen(address, config.process, self.digest(), config.workers, Arc::clone(&config.clock)).map(Some)
-    }
-
     /// The job's folder in the checkpoint storage, if there are checkpoints.
     pub fn store(&self) -> Result<Option<Arc<JobStore>>> {
         let open = |storage| JobStore::open(Arc::clone(storage), self.config.name.clone());
         Ok(self.config.storage.as_ref().map(open).transpose()?.map(Arc::new))
     }
 
-    /// What decides about the attempts of a job whose processes are known: it waits until all are there.
+    /// What decides about the attempts of a job in one process.
     fn job_master(&self) -> Result<JobMaster> {
         let config = &self.config;
         let parallelism = config.parallelism();
         let settings = highwater_jobmaster::Config {
-            // Connections of such a job have no heartbeats.
+            // There is nobody else whose silence would mean something.
             heartbeat_timeout: Duration::MAX,
             parallelism: Some(parallelism),
             min_parallelism: parallelism,

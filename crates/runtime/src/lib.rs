@@ -25,6 +25,7 @@ pub mod client;
 pub mod cluster;
 mod co_process;
 mod control;
+mod copies;
 mod deployed;
 mod describe;
 mod driver;

@@ -6,9 +6,8 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender};
 
 use highwater_core::{CheckpointId, Error, ErrorKind, Result};
 use highwater_jobmaster::TaskManagerId;
@@ -17,11 +16,12 @@ use highwater_storage::{CheckpointStorage, JobStore, open_uri};
 
 use crate::cluster::Connection;
 use crate::control::{Control, Held, Incoming, Signal, TaskEvent};
+use crate::copies::Copies;
 use crate::deployed::Deployed;
-use crate::job::{JobEnd, Process, stopped_at_once};
+use crate::job::{JobEnd, Process};
 use crate::mesh::{Mesh, NotConnected};
 use crate::restore::{Restored, SnapshotLocation};
-use crate::wire::{self, Notice, Order, Purpose, Start};
+use crate::wire::{Notice, Order, Start};
 
 /// What comes in: from the leader and from this process's own tasks. Nothing of it is lost between two attempts: the order to start
 /// the next one may come while this one is still ending.
@@ -57,7 +57,6 @@ impl Inbox {
 
 /// Why a process stopped to follow its leader without the job having ended well.
 pub(crate) enum Left {
-    LeaderLost(Error),
     JobFailed(Error),
     /// It was asked to leave; the job goes on.
     OnRequest,
@@ -78,33 +77,34 @@ pub(crate) trait Uplink {
     fn connected(&mut self, connection: Connection) -> std::result::Result<(), Left>;
 
     /// Someone asks this process to stop.
-    fn stop(&mut self, process: &Process) -> std::result::Result<(), Left>;
+    fn stop(&mut self) -> std::result::Result<(), Left>;
 }
 
-/// Ends with the leader that it tells.
-struct OneLeader<T>(T);
+/// To the JobManager in this process, which hears of a stop by itself.
+struct LocalUplink<'a> {
+    id: TaskManagerId,
+    signals: &'a Sender<Signal>,
+}
 
-impl<T: FnMut(Notice) -> Result<()>> Uplink for OneLeader<T> {
+impl Uplink for LocalUplink<'_> {
     const OUTLIVES_LEADERS: bool = false;
 
     fn tell(&mut self, notice: Notice) -> std::result::Result<(), Left> {
-        self.0(notice).map_err(Left::LeaderLost)
+        // It ends before this.
+        let _ = self.signals.send(notice.into_signal(self.id));
+        Ok(())
     }
 
     fn lost(&mut self, error: Error, _: Option<&Held>) -> std::result::Result<(), Left> {
-        Err(Left::LeaderLost(error))
+        Err(Left::JobFailed(error))
     }
 
     fn connected(&mut self, _: Connection) -> std::result::Result<(), Left> {
         Ok(())
     }
 
-    /// A stop of this process is a stop of the job; the second one ends this process at once.
-    fn stop(&mut self, process: &Process) -> std::result::Result<(), Left> {
-        if process.config.stop.requests() > 1 {
-            return Err(Left::JobFailed(stopped_at_once()));
-        }
-        self.tell(Notice::Stop)
+    fn stop(&mut self) -> std::result::Result<(), Left> {
+        Ok(())
     }
 }
 
@@ -126,36 +126,6 @@ pub(crate) struct TaskManager<'a> {
     blocked: Blocked,
 }
 
-/// Follows the leader in another process until that says that the job is over.
-pub(crate) fn follow(process: &Process) -> Result<JobEnd> {
-    let config = &process.config;
-    let (mesh, _) = process.mesh()?.ok_or_else(|| Error::internal("a single process leads"))?;
-    let store = process.store()?;
-    loop {
-        let give_up = || config.stop.requests() > 0;
-        let mut stream = mesh.connect(config.process, &config.hosts[0], Purpose::Control, &give_up)?;
-        tracing::info!("connected to process 0");
-        let (sender, receiver) = channel();
-        let reading = stream.try_clone();
-        let reading = reading.map_err(|error| Error::internal("cannot read from process 0").with_source(error))?;
-        read_orders(reading, sender.clone())?;
-        let inbox = sender.clone();
-        config.stop.listen(move || drop(inbox.send(Incoming::Stop)));
-        let inbox = Inbox::new(sender, receiver);
-        let task_manager = TaskManager::new(process, Some(&mesh), store.clone(), inbox, Blocked::End);
-        let left = task_manager.serve(&mut OneLeader(|notice: Notice| wire::write(&mut stream, &notice)));
-        // The thread that reads has a handle to it too.
-        let _ = stream.shutdown(Shutdown::Both);
-        match left {
-            Ok(end) => return Ok(end),
-            Err(Left::JobFailed(error)) => return Err(error),
-            Err(Left::OnRequest) => return Ok(JobEnd::Left),
-            Err(Left::LeaderLost(error)) if config.stop.requests() > 0 => return Err(error),
-            Err(Left::LeaderLost(error)) => tracing::warn!(%error, "process 0 was lost; connecting again"),
-        }
-    }
-}
-
 impl<'a> TaskManager<'a> {
     /// What comes into `inbox` is for this process, which others reach through `mesh`.
     pub fn new(
@@ -170,12 +140,7 @@ impl<'a> TaskManager<'a> {
 
     /// Carries out the orders of the leader in this process, until it says that the job is over or is gone.
     pub fn serve_here(&self, id: TaskManagerId, signals: &Sender<Signal>) {
-        let tell = |notice: Notice| {
-            // It ends before this.
-            let _ = signals.send(notice.into_signal(id));
-            Ok(())
-        };
-        if let Err(Left::JobFailed(error) | Left::LeaderLost(error)) = self.serve(&mut OneLeader(tell)) {
+        if let Err(Left::JobFailed(error)) = self.serve(&mut LocalUplink { id, signals }) {
             tracing::debug!(%error, "the workers' thread ends with the job");
         }
     }
@@ -188,7 +153,7 @@ impl<'a> TaskManager<'a> {
                     self.attempt(&start, process, uplink)?;
                 }
                 Incoming::Order { order: Order::End { result }, .. } => return result.map_err(job_failed),
-                Incoming::Stop => uplink.stop(self.process)?,
+                Incoming::Stop => uplink.stop()?,
                 Incoming::Lost(error) => uplink.lost(error, None)?,
                 Incoming::Connected(connection) => uplink.connected(connection)?,
                 Incoming::Refused(error) => return Err(Left::JobFailed(error)),
@@ -250,6 +215,8 @@ impl<'a> TaskManager<'a> {
     fn run<U: Uplink>(&self, mut held: Held, deployed: &mut Deployed, uplink: &mut U) -> std::result::Result<(), Left> {
         let (token, control) = (held.token, Arc::clone(&deployed.control));
         let left = |_: &Left| control.abort();
+        let config = &self.process.config;
+        let mut copies = Copies::new(config.storage.as_deref(), &config.name, control.first_epoch());
         loop {
             match self.inbox.next() {
                 Incoming::Order { attempt: Some(other), order } if other != token => {
@@ -268,12 +235,19 @@ impl<'a> TaskManager<'a> {
                             self.inbox.keep(Incoming::Order { attempt: None, order });
                             return Ok(());
                         }
-                        Order::Attach { completed, next } => attached(&mut held, &control, completed, next),
+                        Order::Attach { completed, next } => {
+                            attached(&mut held, &control, completed, next);
+                            completed.into_iter().for_each(|id| copies.completed(id));
+                        }
+                        Order::Complete { id } => copies.completed(id),
                         _ => {}
                     }
                 }
                 Incoming::Task(event) => {
                     held.hear(&event);
+                    if let TaskEvent::Acknowledged { id, files, .. } = &event {
+                        copies.acknowledged(*id, files);
+                    }
                     let done = match &event {
                         TaskEvent::WorkerDone { worker } => deployed.done(*worker),
                         _ => false,
@@ -283,7 +257,7 @@ impl<'a> TaskManager<'a> {
                         return Ok(());
                     }
                 }
-                Incoming::Stop => uplink.stop(self.process).inspect_err(left)?,
+                Incoming::Stop => uplink.stop().inspect_err(left)?,
                 Incoming::Lost(error) => uplink.lost(error, Some(&held)).inspect_err(left)?,
                 Incoming::Connected(connection) => uplink.connected(connection).inspect_err(left)?,
                 Incoming::Alone => {
@@ -356,22 +330,4 @@ fn attached(held: &mut Held, control: &Control, completed: Option<CheckpointId>,
     for id in std::mem::take(&mut held.pending).into_iter().filter(|id| *id < next) {
         control.give_up(id);
     }
-}
-
-/// Reads orders on a thread of their own, until the connection ends.
-fn read_orders(mut stream: TcpStream, sender: Sender<Incoming>) -> Result<()> {
-    let read = move || {
-        loop {
-            let incoming = match wire::read::<Order>(&mut stream) {
-                Ok(order) => Incoming::Order { attempt: None, order },
-                Err(error) => Incoming::Lost(error),
-            };
-            let over = matches!(incoming, Incoming::Lost(_));
-            if sender.send(incoming).is_err() || over {
-                return;
-            }
-        }
-    };
-    let thread = std::thread::Builder::new().name("highwater-orders".into()).spawn(read);
-    thread.map(|_| ()).map_err(|error| Error::internal("cannot start a thread").with_source(error))
 }

@@ -1,7 +1,5 @@
-//! What the processes of a job say to each other, and how it is written to a socket.
-//!
-//! A connection opens with a [`Hello`]; then each side sends messages, each a frame (magic `HWCT`) around its postcard encoding.
-//! The leader sends [`Order`]s, the others [`Notice`]s.
+//! What the JobManager and the processes that have workers say to each other, [`Order`]s and [`Notice`]s; and what opens a data connection,
+//! a [`Hello`] and the answer to it, each a frame (magic `HWCT`) around its postcard encoding.
 
 use std::io::{Read, Write};
 
@@ -16,39 +14,26 @@ use crate::graph::Splits;
 use crate::job::JobEnd;
 use crate::restore::SnapshotLocation;
 
-const MESSAGE: Kind = Kind { magic: *b"HWCT", version: 1, name: "control message" };
+const MESSAGE: Kind = Kind { magic: *b"HWCT", version: 2, name: "greeting of a data connection" };
 
 /// No honest message is longer: a longer one is something else that talks to this port.
-const LONGEST_MESSAGE: u64 = 1 << 30;
+const LONGEST_MESSAGE: u64 = 1 << 16;
 
-/// What a connection is for, and who opens it.
+/// Which connection of which attempt this is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
-    pub purpose: Purpose,
     /// Digest of the job's name and graph.
     pub job: u64,
-    /// Index of the process that connects.
+    /// See [`Start::cluster`].
+    pub cluster: String,
+    /// See [`Start::token`].
+    pub token: AttemptToken,
+    /// Index in the attempt of the process that connects.
     pub process: u32,
-    /// Workers in each process.
-    pub workers: u32,
 }
 
-/// What a connection is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Purpose {
-    /// Orders and notices.
-    Control,
-    /// The batches of one attempt.
-    Data {
-        /// See [`Start::token`].
-        token: AttemptToken,
-        /// See [`Start::cluster`].
-        cluster: String,
-    },
-}
-
-/// What the leader says.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What the JobManager says.
+#[derive(Clone, Debug)]
 pub(crate) enum Order {
     /// Begin an attempt.
     Start {
@@ -86,7 +71,7 @@ pub(crate) enum Order {
 }
 
 /// An attempt, as all of its processes have to know it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Start {
     pub token: AttemptToken,
     /// The cluster that it is an attempt of; empty for one without a cluster.
@@ -103,11 +88,6 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// What its data connections are for.
-    pub fn data_purpose(&self) -> Purpose {
-        Purpose::Data { token: self.token, cluster: self.cluster.clone() }
-    }
-
     /// How many processes take part.
     pub fn processes(&self) -> u32 {
         (self.hosts.len() as u32).max(1)
@@ -125,14 +105,12 @@ impl Start {
 }
 
 /// What the processes that have workers say.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(crate) enum Notice {
     /// Something about the attempt `token`.
     Task { token: AttemptToken, event: TaskEvent },
     /// This process has nothing more of the attempt `token`.
     Released { token: AttemptToken },
-    /// Someone asks this process to stop the job.
-    Stop,
 }
 
 impl Notice {
@@ -141,7 +119,6 @@ impl Notice {
         match self {
             Notice::Task { token, event } => Signal::Task { id, token, event },
             Notice::Released { token } => Signal::Released { id, token },
-            Notice::Stop => Signal::Stop,
         }
     }
 }
@@ -165,7 +142,7 @@ impl Order {
 /// Writes a message.
 pub(crate) fn write<M: Serialize>(stream: &mut impl Write, message: &M) -> Result<()> {
     let payload = postcard::to_stdvec(message)
-        .map_err(|error| Error::internal("a control message cannot be encoded").with_source(error))?;
+        .map_err(|error| Error::internal("a message cannot be encoded").with_source(error))?;
     let mut bytes = Vec::new();
     frame::seal(MESSAGE, &payload, &mut bytes);
     stream.write_all(&bytes).and_then(|()| stream.flush()).map_err(|error| lost("cannot write", error))
@@ -183,7 +160,7 @@ pub(crate) fn read<M: DeserializeOwned>(stream: &mut impl Read) -> Result<M> {
     stream.take(len).read_to_end(&mut bytes).map_err(|error| lost("cannot read", error))?;
     let opened = frame::open(MESSAGE, &bytes, "message from another process")?;
     postcard::from_bytes(opened.payload)
-        .map_err(|error| Error::new(ErrorKind::Cluster, "a control message does not decode").with_source(error))
+        .map_err(|error| Error::new(ErrorKind::Cluster, "a message does not decode").with_source(error))
 }
 
 fn lost(what: &str, error: std::io::Error) -> Error {
@@ -195,21 +172,16 @@ fn lost(what: &str, error: std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use highwater_checkpoint::SavepointLocation;
-
     use super::*;
-    use crate::control::Ending;
 
     #[test]
     fn messages_survive_the_way_and_anything_else_is_refused() {
         let mut bytes = Vec::new();
-        let location = SavepointLocation { storage: "file:///savepoints".into(), folder: "savepoint-job-7-1".into() };
-        let trigger = Trigger { id: CheckpointId(7), last: Some(Ending::Drain), savepoint: Some(location) };
-        write(&mut bytes, &Order::Trigger(trigger.clone())).unwrap();
-        let back: Order = read(&mut bytes.as_slice()).unwrap();
-        assert!(matches!(back, Order::Trigger(same) if same == trigger));
-        let error = read::<Order>(&mut &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..]).unwrap_err();
+        let hello = Hello { job: 7, cluster: "blue".into(), token: AttemptToken(3), process: 1 };
+        write(&mut bytes, &hello).unwrap();
+        assert_eq!(read::<Hello>(&mut bytes.as_slice()).unwrap(), hello);
+        let error = read::<Hello>(&mut &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..]).unwrap_err();
         assert!(error.to_string().contains("does not speak"), "{error}");
-        assert_eq!(read::<Order>(&mut &bytes[..9]).unwrap_err().kind(), ErrorKind::Cluster);
+        assert_eq!(read::<Hello>(&mut &bytes[..9]).unwrap_err().kind(), ErrorKind::Cluster);
     }
 }

@@ -4,14 +4,14 @@
 //! faster, and costs the storage nothing. The storage stays the truth: a checkpoint exists if it does there, and whatever goes
 //! wrong with a copy is logged and otherwise of no consequence. Who reads a copy verifies it, and falls back to the storage.
 //!
-//! Each process has a folder of its own, and in it the files that it wrote.
+//! Each process has a folder of its own, and in it the files that it wrote. It removes what it has no more use for: whoever removes a
+//! file from the storage may be on another machine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::checkpoint_storage::{CheckpointStorage, Entry, SnapshotWriter};
 use crate::error::{Error, Result};
-use crate::layout;
 use crate::lock::Lock;
 
 /// A storage, and where its local copies are.
@@ -34,18 +34,6 @@ impl LocalCopies {
         }
         self.local.remove_file(path)?;
         self.local.create(path)
-    }
-
-    /// Removes the copies of shared files that are gone: a crash may have come between the two removals.
-    fn prune(&self, job: &str) -> Result<()> {
-        let shared = layout::shared_in(job);
-        let kept = self.storage.list(&shared)?;
-        for copy in self.local.list(&shared)? {
-            if !kept.iter().any(|kept| kept.name == copy.name) {
-                self.local.remove_file(&format!("{shared}/{}", copy.name))?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -100,21 +88,15 @@ impl CheckpointStorage for LocalCopies {
     }
 
     fn remove_file(&self, path: &str) -> Result<()> {
-        self.storage.remove_file(path)?;
-        ignore("remove", path, self.local.remove_file(path));
-        Ok(())
+        self.storage.remove_file(path)
     }
 
     fn remove_dir_all(&self, dir: &str) -> Result<()> {
-        self.storage.remove_dir_all(dir)?;
-        ignore("remove", dir, self.local.remove_dir_all(dir));
-        Ok(())
+        self.storage.remove_dir_all(dir)
     }
 
     fn lock(&self, dir: &str) -> Result<Lock> {
-        let lock = self.storage.lock(dir)?;
-        ignore("prune", dir, self.prune(dir));
-        Ok(lock)
+        self.storage.lock(dir)
     }
 
     fn local_copies(&self) -> Option<&dyn CheckpointStorage> {

@@ -78,9 +78,9 @@ fn storage_with_local_copies_conforms() {
     conformance::checkpoint_storage(|| Arc::new(LocalCopies::new(memory(), memory())));
 }
 
-/// A copy is there when the file is, goes when it goes, and is never missed.
+/// A copy is there when the file is, and is never missed.
 #[test]
-fn copies_follow_their_files_and_are_never_missed() {
+fn copies_come_with_their_files_and_are_never_missed() {
     let (storage, local) = (Arc::new(MemoryStorage::new()), Arc::new(MemoryStorage::new()));
     let both = LocalCopies::new(storage.clone(), local.clone());
     let write = |storage: &dyn CheckpointStorage, path: &str| {
@@ -93,13 +93,9 @@ fn copies_follow_their_files_and_are_never_missed() {
         write(&both, &format!("job/shared/{name}"));
     }
     assert_eq!(local.read("job/shared/1-0").unwrap(), b"entries");
+    // Whoever removes a file may be on another machine than its copy.
     both.remove_file("job/shared/1-0").unwrap();
-    assert_eq!(local.read("job/shared/1-0").unwrap_err().what(), What::NotFound);
-    // Another process removes one; a crash comes between the two removals of another.
-    storage.remove_file("job/shared/2-0").unwrap();
-    drop(both.lock("job").unwrap());
-    assert_eq!(local.read("job/shared/2-0").unwrap_err().what(), What::NotFound);
-    assert_eq!(local.read("job/shared/3-0").unwrap(), b"entries");
+    assert_eq!(local.read("job/shared/1-0").unwrap(), b"entries");
     // A name that a crash has left is written anew; what has gone from the local disk does not matter.
     storage.remove_file("job/shared/3-0").unwrap();
     write(&both, "job/shared/3-0");

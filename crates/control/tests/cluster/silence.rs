@@ -52,7 +52,7 @@ fn a_silent_peer_is_noticed_by_its_missing_heartbeats() {
     assert!(why.contains("has answered no heartbeat for"), "{why}");
     let why = job_manager.lost();
     assert!(why.contains("no heartbeat came for"), "{why}");
-    assert!(connected.notices.send(Notice::Stop).is_err());
+    assert!(connected.notices.send(Notice::Released { attempt: 1 }).is_err());
 }
 
 #[test]

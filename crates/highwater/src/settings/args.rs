@@ -25,7 +25,7 @@ pub struct JobArgs {
     #[arg(value_name = "ROLE", help_heading = CLUSTER, value_parser = ["run", "jobmanager", "taskmanager"])]
     pub role: Option<String>,
 
-    /// Worker threads of each process (default: one per core)
+    /// Worker threads of a job in one process (default: one per core)
     #[arg(long, help_heading = HEADING, value_name = "COUNT")]
     pub workers: Option<String>,
 
@@ -33,14 +33,6 @@ pub struct JobArgs {
     /// parallelism, rounded up to a power of two, at least 128)
     #[arg(long, help_heading = HEADING, value_name = "COUNT")]
     pub max_parallelism: Option<String>,
-
-    /// Which of the hosts this process is, counted from 0 (default: 0)
-    #[arg(long, help_heading = HEADING, value_name = "INDEX")]
-    pub process: Option<String>,
-
-    /// Every process of the job, separated by commas, the same list in each of them (default: one process)
-    #[arg(long, help_heading = HEADING, value_name = "HOST:PORT,...")]
-    pub hosts: Option<String>,
 
     /// Name of the job, which is also its folder in the checkpoint directory (default: the program's name for it)
     #[arg(long, help_heading = HEADING, value_name = "NAME")]
@@ -245,8 +237,6 @@ impl JobArgs {
         let text = match key {
             Key::Workers => &self.workers,
             Key::MaxParallelism => &self.max_parallelism,
-            Key::Process => &self.process,
-            Key::Hosts => &self.hosts,
             Key::Parallelism => &self.parallelism,
             Key::MinParallelism => &self.min_parallelism,
             Key::Jobmanager => &self.jobmanager,

@@ -58,7 +58,7 @@ fn text_of(key: Key, value: &DeValue<'_>) -> Result<String, String> {
         DeValue::Integer(number) => Ok(number.to_string()),
         DeValue::Float(number) => Ok(number.to_string()),
         DeValue::Boolean(switch) => Ok(switch.to_string()),
-        DeValue::Array(items) if key == Key::Hosts => {
+        DeValue::Array(items) if key == Key::Jobmanager => {
             let items = items.iter().map(|item| match item.get_ref() {
                 DeValue::String(text) => Ok(text.as_ref()),
                 other => Err(format!("{name} holds a value of type {}: give strings", other.type_str())),
@@ -82,18 +82,18 @@ mod tests {
     #[test]
     fn values_become_the_text_of_the_command_line() {
         let content =
-            "workers = 1_0\ncheckpoint-interval = \"1s\"\n\nfresh = true\nhosts = [\n  \"a:1\",\n  'b:2',\n]\n";
+            "workers = 1_0\ncheckpoint-interval = \"1s\"\n\nfresh = true\njobmanager = [\n  \"a:1\",\n  'b:2',\n]\n";
         let file = parse(content).unwrap();
         for (key, text, line) in [
             (Key::Workers, "10", 1),
             (Key::CheckpointInterval, "1s", 2),
             (Key::Fresh, "true", 4),
-            (Key::Hosts, "a:1,b:2", 5),
+            (Key::Jobmanager, "a:1,b:2", 5),
         ] {
             let origin = Origin::File { path: "job.toml".into(), line };
             assert_eq!(file.given(key), Some(&Given { text: text.to_string(), origin }));
         }
-        assert_eq!(file.given(Key::Process), None);
+        assert_eq!(file.given(Key::Slots), None);
     }
 
     #[test]
@@ -107,8 +107,8 @@ mod tests {
             ),
             ("\nworkers = [2]", "job.toml:2: workers is of type array: give it as on the command line, in quotes"),
             ("fresh = 2026-01-01", "job.toml:1: fresh is of type datetime: give it as on the command line, in quotes"),
-            ("hosts.a = 1", "job.toml:1: hosts is of type table: give it as on the command line, in quotes"),
-            ("hosts = [\"a:1\", 2]", "job.toml:1: hosts holds a value of type integer: give strings"),
+            ("jobmanager.a = 1", "job.toml:1: jobmanager is of type table: give it as on the command line, in quotes"),
+            ("jobmanager = [\"a:1\", 2]", "job.toml:1: jobmanager holds a value of type integer: give strings"),
             ("workers = 1\nworkers = 2", "job.toml:2: duplicate key"),
             ("workers = 1\nfresh = yes", "job.toml:2: "),
         ] {

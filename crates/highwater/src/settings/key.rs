@@ -5,8 +5,6 @@
 pub(super) enum Key {
     Workers,
     MaxParallelism,
-    Process,
-    Hosts,
     JobName,
     CheckpointDir,
     LocalRecoveryDir,
@@ -45,11 +43,9 @@ pub(super) enum Key {
 
 impl Key {
     /// Every setting, in the order of the help.
-    pub(super) const ALL: [Key; 38] = [
+    pub(super) const ALL: [Key; 36] = [
         Key::Workers,
         Key::MaxParallelism,
-        Key::Process,
-        Key::Hosts,
         Key::JobName,
         Key::CheckpointDir,
         Key::LocalRecoveryDir,
@@ -91,8 +87,6 @@ impl Key {
         match self {
             Key::Workers => "workers",
             Key::MaxParallelism => "max-parallelism",
-            Key::Process => "process",
-            Key::Hosts => "hosts",
             Key::Parallelism => "parallelism",
             Key::MinParallelism => "min-parallelism",
             Key::Jobmanager => "jobmanager",
@@ -192,7 +186,7 @@ mod tests {
             ("checkpoint_interval", "checkpoint-interval"),
             ("WORKERS", "workers"),
             ("interval", "checkpoint-interval"),
-            ("host", "hosts"),
+            ("manager", "jobmanager"),
         ] {
             let expected = format!("there is no setting {name:?}: did you mean {meant}?");
             assert_eq!(Key::in_file(name), Err(expected));

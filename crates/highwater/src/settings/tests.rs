@@ -69,8 +69,6 @@ fn shown(settings: &Settings, key: Key) -> String {
     match key {
         Key::Workers => format!("{:?}", settings.workers),
         Key::MaxParallelism => format!("{:?}", settings.max_parallelism),
-        Key::Process => format!("{:?}", settings.process),
-        Key::Hosts => format!("{:?}", settings.hosts),
         Key::Parallelism => format!("{:?}", cluster.parallelism.map(|count| count.count())),
         Key::MinParallelism => format!("{:?}", cluster.min_parallelism.count()),
         Key::Jobmanager => format!("{:?}", cluster.job_managers),
@@ -113,8 +111,6 @@ fn examples(key: Key) -> Option<[(&'static str, &'static str); 2]> {
     Some(match key {
         Key::Workers => [("301", "301"), ("302", "302")],
         Key::MaxParallelism => [("7", "Some(MaxParallelism(7))"), ("8", "Some(MaxParallelism(8))")],
-        Key::Process => [("1", "ProcessIndex(1)"), ("2", "ProcessIndex(2)")],
-        Key::Hosts => [("a:1", "[\"a:1\"]"), ("a:1, b:2", "[\"a:1\", \"b:2\"]")],
         Key::Parallelism => [("2", "Some(2)"), ("3", "Some(3)")],
         Key::MinParallelism => [("2", "2"), ("3", "3")],
         Key::Jobmanager => [("a:1", "Some(\"a:1\")"), ("a:1,b:2", "Some(\"a:1,b:2\")")],
@@ -151,17 +147,12 @@ fn examples(key: Key) -> Option<[(&'static str, &'static str); 2]> {
     })
 }
 
-/// The setting `key` alone differs from the defaults, except that a process above 0 needs hosts.
-fn scene_for(key: Key) -> Scene {
-    if key == Key::Process { Scene::default().flag(Key::Hosts, "a:1,b:1,c:1") } else { Scene::default() }
-}
-
 #[test]
 fn for_every_setting_the_command_line_wins_over_the_file_and_the_file_over_the_environment() {
     for key in Key::ALL {
         let Some([(one, shows_one), (two, shows_two)]) = examples(key) else { continue };
         let took = |scene: Scene| shown(&scene.resolve().unwrap(), key);
-        let scene = || scene_for(key);
+        let scene = Scene::default;
         let all = scene().flag(key, one).file(key, two).variable(key, two);
         assert_eq!(took(all), shows_one, "command line, {}", key.name());
         assert_eq!(took(scene().flag(key, two).file(key, one)), shows_two, "command line, {}", key.name());
@@ -187,8 +178,8 @@ fn an_empty_variable_is_not_set() {
 
 #[test]
 fn what_was_given_can_be_taken_back() {
-    let scene = Scene::default().file(Key::CheckpointInterval, "1s").file(Key::Hosts, "a:1").file(Key::Fresh, "true");
-    let back = scene.flag(Key::CheckpointInterval, "off").flag(Key::Hosts, "").flag(Key::Fresh, "false");
+    let scene = Scene::default().file(Key::CheckpointInterval, "1s").file(Key::Fresh, "true");
+    let back = scene.flag(Key::CheckpointInterval, "off").flag(Key::Fresh, "false");
     assert_eq!(back.resolve().unwrap(), Settings::default());
 }
 
@@ -202,7 +193,7 @@ fn fresh_needs_no_value() {
 fn the_environment_can_name_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("job.toml");
-    std::fs::write(&path, "process = 0\nworkers = 77\n").unwrap();
+    std::fs::write(&path, "slots = 3\nworkers = 77\n").unwrap();
     let environment = |name: &str| (name == "HIGHWATER_CONFIG").then(|| path.display().to_string());
     let settings = JobArgs::default().resolve_with(Settings::default(), &environment).unwrap();
     assert_eq!(settings.workers.get(), 77);
@@ -214,10 +205,11 @@ fn mistakes(key: Key) -> Option<(&'static str, &'static str)> {
     Some(match key {
         Key::Workers => ("0", "give a whole number above 0"),
         Key::MaxParallelism => ("32769", "give a whole number from 1 to 32768"),
-        Key::Process => ("-1", "give a whole number from 0 to 4294967295"),
-        Key::Hosts => ("a:1,b", "\"b\" is not host:port with a port from 1 to 65535"),
         Key::Parallelism | Key::MinParallelism => ("0", "give a whole number from 1 to 4294967295"),
-        Key::Jobmanager | Key::HaDir => (" ", "give a path or URI"),
+        Key::Jobmanager => {
+            ("a:1,b", "\"b\" is not the address of a JobManager: name each as host:port, with commas between them")
+        }
+        Key::HaDir => (" ", "give a path or URI"),
         Key::Slots => ("0", "give a whole number above 0"),
         Key::Listen | Key::Advertise | Key::Health => ("here", "give an address as host:port"),
         Key::ClusterId => (" ", "give a name"),
@@ -271,20 +263,6 @@ fn a_bad_value_is_refused_with_its_setting_and_its_place() {
 }
 
 #[test]
-fn hosts_and_ports_are_checked_one_by_one() {
-    for (text, why) in [
-        ("a:0", "\"a:0\" is not host:port with a port from 1 to 65535"),
-        ("a:65536", "\"a:65536\" is not host:port with a port from 1 to 65535"),
-        (":1", "\":1\" is not host:port with a port from 1 to 65535"),
-        ("a:1,,b:1", "\"\" is not host:port with a port from 1 to 65535"),
-        ("a:1,b:1,a:1", "\"a:1\" is in the list twice"),
-    ] {
-        let refusal = Scene::default().flag(Key::Hosts, text).refusal();
-        assert_eq!(refusal, format!("command line: --hosts is {text:?}: {why}"));
-    }
-}
-
-#[test]
 fn an_unknown_setting_in_the_file_is_refused_by_name() {
     let scene = Scene { file: "workers = 2\n\nchekpoint-dir = \"/tmp\"\n".to_string(), ..Scene::default() };
     assert_eq!(scene.refusal(), "job.toml:3: there is no setting \"chekpoint-dir\": did you mean checkpoint-dir?");
@@ -306,24 +284,6 @@ fn fresh_and_restore_exclude_each_other() {
         "environment: HIGHWATER_FRESH and job.toml:1: restore exclude each other: start without state, or from that \
          snapshot"
     );
-}
-
-#[test]
-fn a_process_must_be_one_of_the_hosts() {
-    for (scene, why) in [
-        (
-            Scene::default().flag(Key::Process, "2").file(Key::Hosts, "a:1,b:1"),
-            "command line: --process is 2, but job.toml:1: hosts lists 2 processes, counted from 0: give every process \
-             of the job the same hosts",
-        ),
-        (
-            Scene::default().flag(Key::Process, "1"),
-            "command line: --process is 1, but no hosts are given: give every process of the job the same list in --hosts",
-        ),
-    ] {
-        assert_eq!(scene.refusal(), why);
-    }
-    Scene::default().flag(Key::Process, "1").file(Key::Hosts, "a:1,b:1").resolve().unwrap();
 }
 
 #[test]
@@ -415,7 +375,7 @@ fn the_help_states_the_defaults() {
         let stated = stated.unwrap_or_else(|| panic!("{help}: no default is stated"));
         match key {
             // Defaults in words.
-            Key::Workers | Key::MaxParallelism | Key::Hosts | Key::JobName | Key::MemoryBudget => {}
+            Key::Workers | Key::MaxParallelism | Key::JobName | Key::MemoryBudget => {}
             Key::CheckpointDir | Key::LocalRecoveryDir | Key::RestartStrategy | Key::Restore | Key::Config => {}
             Key::SavepointDir | Key::RunDir => {}
             Key::Parallelism

@@ -8,7 +8,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use highwater_checkpoint::CheckpointingMode;
-use highwater_core::{JobName, MaxParallelism, Parallelism, ProcessIndex, duration};
+use highwater_control::Addresses;
+use highwater_core::{JobName, MaxParallelism, Parallelism, duration};
 use highwater_runtime::ClaimMode;
 
 use super::LogFormat;
@@ -48,10 +49,6 @@ pub(super) fn address(text: &str) -> Parsed<Option<String>> {
 
 pub(super) fn fraction(text: &str) -> Parsed<f64> {
     text.parse().map_err(|_| "give a number like 0.5".into())
-}
-
-pub(super) fn process(text: &str) -> Parsed<ProcessIndex> {
-    number(text).map(ProcessIndex)
 }
 
 pub(super) fn max_parallelism(text: &str) -> Parsed<Option<MaxParallelism>> {
@@ -95,23 +92,9 @@ pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
     }
 }
 
-/// A list of `host:port`, separated by commas. The empty list takes back one from a later source.
-pub(super) fn hosts(text: &str) -> Parsed<Vec<String>> {
-    let mut hosts = Vec::new();
-    if text.trim().is_empty() {
-        return Ok(hosts);
-    }
-    for host in text.split(',').map(str::trim) {
-        let port = host.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
-        if port.is_none_or(|port: u16| port == 0) {
-            return Err(format!("{host:?} is not host:port with a port from 1 to 65535").into());
-        }
-        if hosts.iter().any(|other| other == host) {
-            return Err(format!("{host:?} is in the list twice").into());
-        }
-        hosts.push(host.to_string());
-    }
-    Ok(hosts)
+/// Of every JobManager, separated by commas.
+pub(super) fn job_managers(text: &str) -> Parsed<Option<String>> {
+    Addresses::parse(text).map(|_| Some(text.to_owned())).map_err(|error| error.message().to_owned().into())
 }
 
 /// A number of bytes above zero, or `off`.
@@ -184,11 +167,5 @@ mod tests {
     #[test]
     fn a_sum_that_is_too_large_is_refused() {
         assert_eq!(time(&format!("{}ms1ms", u64::MAX)), Err(TIME.into()));
-    }
-
-    #[test]
-    fn hosts_are_told_apart_from_what_only_looks_like_them() {
-        assert_eq!(hosts("a:1, [::1]:2"), Ok(vec!["a:1".to_string(), "[::1]:2".to_string()]));
-        assert_eq!(hosts(" "), Ok(Vec::new()));
     }
 }

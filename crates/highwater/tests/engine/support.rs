@@ -11,7 +11,7 @@ use highwater::source::{Source, SourceOutput, SourceReader, SourceStatus};
 use highwater::{Error, ErrorKind, JobResult, Result};
 
 /// No test takes longer, however slow the machine: one that does hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs `job` on a thread of its own, and fails the test if it does not come back: no failure may hang.
 pub fn returns<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How often to look whether the moment has come.
@@ -47,12 +47,9 @@ impl Job {
         }
     }
 
-    /// Starts all processes.
-    pub fn start(&self, processes: usize, workers: usize) -> Run<'_> {
-        let hosts = if processes == 1 { Vec::new() } else { free_addresses(processes) };
-        let mut run = Run { job: self, hosts: hosts.join(","), workers, processes: Vec::new() };
-        run.processes = (0..processes).map(|index| run.spawn(index)).collect();
-        run
+    /// Starts it in one process.
+    pub fn start(&self, workers: usize) -> Run<'_> {
+        Run { job: self, process: self.spawn(&["--workers", &workers.to_string()]) }
     }
 
     /// Starts a process with these arguments beside those that all of them have.
@@ -125,39 +122,19 @@ impl Job {
     }
 }
 
-/// The processes of one start of the job. None outlives it.
+/// The process of one start of the job, which it does not outlive.
 pub struct Run<'a> {
     job: &'a Job,
-    hosts: String,
-    workers: usize,
-    processes: Vec<Child>,
+    process: Child,
 }
 
 impl Run<'_> {
-    pub fn len(&self) -> usize {
-        self.processes.len()
-    }
-
-    fn spawn(&self, index: usize) -> Child {
-        let workers = self.workers.to_string();
-        if self.hosts.is_empty() {
-            return self.job.spawn(&["--workers", &workers]);
-        }
-        self.job.spawn(&["--workers", &workers, "--hosts", &self.hosts, "--process", &index.to_string()])
-    }
-
-    /// Kills a process: 1, or 0 if it had ended before.
-    pub fn kill(&mut self, index: usize) -> usize {
-        let process = &mut self.processes[index];
-        let ran = process.try_wait().unwrap().is_none();
-        process.kill().unwrap();
-        process.wait().unwrap();
-        usize::from(ran)
-    }
-
-    /// Starts a process again that was killed.
-    pub fn restart(&mut self, index: usize) {
-        self.processes[index] = self.spawn(index);
+    /// Kills it: false if it had ended before.
+    pub fn kill(&mut self) -> bool {
+        let ran = self.process.try_wait().unwrap().is_none();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        ran
     }
 
     /// Waits until `due`, and then for `delay`.
@@ -178,7 +155,7 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until all processes have ended well.
+    /// Waits until it has ended well.
     pub fn wait_for_end(&mut self) {
         let began = Instant::now();
         while !self.has_ended() {
@@ -186,13 +163,13 @@ impl Run<'_> {
         }
     }
 
-    /// Whether all processes have ended, each of them well.
+    /// Whether it has ended, and well.
     fn has_ended(&mut self) -> bool {
-        let ends: Vec<Option<ExitStatus>> = self.processes.iter_mut().map(|child| child.try_wait().unwrap()).collect();
-        if let Some(failed) = ends.iter().flatten().find(|status| !status.success()) {
-            panic!("a process ended with {failed}:\n{}", self.job.last_messages());
+        let end = self.process.try_wait().unwrap();
+        if let Some(failed) = end.filter(|status| !status.success()) {
+            panic!("the process ended with {failed}:\n{}", self.job.last_messages());
         }
-        ends.iter().all(Option::is_some)
+        end.is_some()
     }
 
     fn look_again(&self, began: Instant) {
@@ -203,11 +180,9 @@ impl Run<'_> {
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
-        for process in &mut self.processes {
-            // Of no use for one that has ended, and a panic here would hide the first.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        // Of no use for one that has ended, and a panic here would hide the first.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -53,11 +53,8 @@ fn killed_job(victim: &Victim, random: &mut Random, kills: usize, after: &impl F
     let options = ["--checkpoint-interval", &interval, "--roll-bytes", &roll_bytes];
     let job = Job::new(victim.program, folder.path(), &log, &options);
     let mut killed = 0;
-    while killed < kills {
-        match killed_run(&job, random) {
-            0 => break,
-            count => killed += count,
-        }
+    while killed < kills && killed_run(&job, random) {
+        killed += 1;
     }
     let (checkpoint, results) = (job.completed(), job.visible("").lines().count());
     println!("killed {killed} times, up to checkpoint {checkpoint}, with {results} results visible then");
@@ -67,35 +64,15 @@ fn killed_job(victim: &Victim, random: &mut Random, kills: usize, after: &impl F
     killed
 }
 
-/// One start of the job that ends with the death of all its processes: how many were killed, 0 if the input ended before.
-fn killed_run(job: &Job, random: &mut Random) -> usize {
+/// One start of the job that ends with its death: false if the input ended before.
+fn killed_run(job: &Job, random: &mut Random) -> bool {
     let run = &mut start(job, random);
-    if wait(job, run, random) == Outcome::Ended {
-        return 0;
-    }
-    if run.len() == 1 {
-        return run.kill(0);
-    }
-    let first = random.up_to(1);
-    let killed = run.kill(first);
-    if random.chance(50) {
-        return killed + run.kill(1 - first);
-    }
-    // The one that is left goes on with the other's successor.
-    run.restart(first);
-    match wait(job, run, random) {
-        Outcome::Ended => killed,
-        Outcome::Due => killed + run.kill(0) + run.kill(1),
-    }
+    wait(job, run, random) == Outcome::Due && run.kill()
 }
 
-/// Starts one process with one or two workers, or two processes with one worker each.
+/// Starts it with one or two workers.
 fn start<'a>(job: &'a Job, random: &mut Random) -> Run<'a> {
-    match random.up_to(2) {
-        0 => job.start(1, 1),
-        1 => job.start(1, 2),
-        _ => job.start(2, 1),
-    }
+    job.start(1 + random.up_to(1))
 }
 
 /// Waits for the moment of a kill.

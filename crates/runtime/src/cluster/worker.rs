@@ -36,7 +36,7 @@ pub(crate) struct Connection {
 pub(crate) fn work(process: &Process, role: &TaskManagerConfig) -> Result<JobEnd> {
     let config = &process.config;
     let network = Network::start()?;
-    let (mesh, local) = Mesh::listen_at(&role.listen, process.digest(), Arc::clone(&config.clock))?;
+    let (mesh, local) = Mesh::listen(&role.listen, process.digest(), Arc::clone(&config.clock))?;
     let told = told_address(role.advertise.as_deref(), &role.listen, local);
     let data_address = told.or_else(|| local_towards(&role.job_managers, local).map(|local| local.to_string()));
     let data_address = data_address.ok_or_else(|| {
@@ -74,7 +74,7 @@ pub(crate) fn work(process: &Process, role: &TaskManagerConfig) -> Result<JobEnd
     match TaskManager::new(process, Some(&mesh), store, inbox, Blocked::End).serve(&mut uplink) {
         Ok(end) => Ok(end),
         Err(Left::OnRequest) => Ok(JobEnd::Left),
-        Err(Left::JobFailed(error) | Left::LeaderLost(error)) => Err(error),
+        Err(Left::JobFailed(error)) => Err(error),
     }
 }
 
@@ -134,7 +134,7 @@ impl Uplink for ClusterUplink {
         std::mem::take(&mut self.untold).into_iter().try_for_each(|notice| self.tell(notice))
     }
 
-    fn stop(&mut self, _: &Process) -> Result<(), Left> {
+    fn stop(&mut self) -> Result<(), Left> {
         tracing::info!("leaving the job, which goes on without this process");
         Err(Left::OnRequest)
     }
@@ -151,7 +151,7 @@ fn probed_at(address: &str, network: &Network) -> Result<Health> {
 /// Whether a leader that takes an attempt over has to hear it. Of checkpoints that the one before has begun it wants nothing.
 fn matters_later(notice: &Notice) -> bool {
     match notice {
-        Notice::Released { .. } | Notice::Stop => true,
+        Notice::Released { .. } => true,
         Notice::Task { event, .. } => match event {
             TaskEvent::Restored { .. }
             | TaskEvent::Ready { .. }

@@ -6,6 +6,8 @@
 //! * I5: asserted by the workers ([`job`](crate::job));
 //! * I8: the log is written by one leader after the other, and what a task is told has completed is in it;
 //! * tokens of attempts grow, and a TaskManager has a part of one at a time.
+//!
+//! I6 and I7 are promises of what carries records and reads files, of which nothing real is here: whole jobs are tested for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
