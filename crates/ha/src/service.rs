@@ -52,6 +52,11 @@ pub enum LeadershipEvent {
         /// Where it listens.
         address: String,
     },
+    /// The store answers no longer as it should, or does again. Who leads may be out of date until it does.
+    Store {
+        /// Whether it does.
+        answers: bool,
+    },
     /// The job is over, with this result, and must not be run again. The last event.
     Ended {
         /// What the leader has recorded.

@@ -33,9 +33,12 @@ fn start(store: &Arc<dyn HaStore>, name: &str, holds_for: Duration) -> (HaServic
 }
 
 fn granted(events: &Receiver<LeadershipEvent>) -> (Leadership, JobState) {
-    match events.recv_timeout(PATIENCE).expect("an event") {
-        LeadershipEvent::Granted { leadership, state } => (leadership, state),
-        other => panic!("{other:?}"),
+    loop {
+        match events.recv_timeout(PATIENCE).expect("an event") {
+            LeadershipEvent::Granted { leadership, state } => return (leadership, state),
+            LeadershipEvent::Store { .. } => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -192,7 +195,7 @@ fn a_store_that_does_not_answer_ends_the_leadership_in_time_and_not_for_ever() {
     loop {
         match events.recv_timeout(PATIENCE).expect("an event") {
             LeadershipEvent::Granted { leadership: again, .. } => leadership = again,
-            LeadershipEvent::Revoked { .. } => continue,
+            LeadershipEvent::Revoked { .. } | LeadershipEvent::Store { .. } => continue,
             other => panic!("{other:?}"),
         }
         if leadership.record_completed(CheckpointId(2)).is_ok() {

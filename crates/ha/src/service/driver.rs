@@ -83,11 +83,11 @@ impl Driver {
         events: Sender<LeadershipEvent>,
     ) -> Result<Self> {
         let (store, asked) = mpsc::channel();
-        let answers = inbox.clone();
+        let (answers, told) = (inbox.clone(), events.clone());
         // It ends when nobody can ask any more, and is not waited for: a store may take its time.
         thread::Builder::new()
             .name("highwater-ha-io".to_owned())
-            .spawn(move || ask_the_store(&log, &asked, &answers))
+            .spawn(move || ask_the_store(&log, &asked, &answers, &told))
             .map_err(unable)?;
         let election = Election::new(contender.clone());
         Ok(Driver { election, contender, clock, inbox, store, events, replies: BTreeMap::new(), requests: 0 })
@@ -174,7 +174,7 @@ impl Driver {
     }
 }
 
-fn ask_the_store(log: &Log, asked: &Receiver<Ask>, answers: &Sender<Input>) {
+fn ask_the_store(log: &Log, asked: &Receiver<Ask>, answers: &Sender<Input>, told: &Sender<LeadershipEvent>) {
     // So that a store that is away is not logged ten times a lease.
     let mut away = false;
     for ask in asked {
@@ -187,7 +187,7 @@ fn ask_the_store(log: &Log, asked: &Receiver<Ask>, answers: &Sender<Input>) {
                 continue;
             }
         };
-        report(&event, &mut away);
+        report(&event, &mut away, told);
         if answers.send(Input::Answer(event)).is_err() {
             break;
         }
@@ -205,7 +205,8 @@ fn remove(log: &Log, numbers: &[u64]) {
     }
 }
 
-fn report(event: &Event, away: &mut bool) {
+/// Says so once when the store goes away, and once when it is back.
+fn report(event: &Event, away: &mut bool, told: &Sender<LeadershipEvent>) {
     let trouble = match event {
         Event::Looked(Err(error)) | Event::Read(Err(error)) => Some(error.to_string()),
         Event::Put(Err((_, why))) => Some(why.clone()),
@@ -216,5 +217,9 @@ fn report(event: &Event, away: &mut bool) {
         None if *away => tracing::info!("the HA directory answers again"),
         Some(_) | None => {}
     }
-    *away = trouble.is_some();
+    if *away != trouble.is_some() {
+        *away = trouble.is_some();
+        // Nobody listens while the JobManager ends.
+        let _ = told.send(LeadershipEvent::Store { answers: !*away });
+    }
 }

@@ -12,7 +12,7 @@ use highwater_core::{CheckpointId, ErrorKind};
 use highwater_ha::{HaStore, LeadershipEvent, open_store};
 use highwater_storage::Outcome;
 
-use super::support::{PATIENCE, granted, open, start, variable};
+use super::support::{PATIENCE, granted, next, open, start, variable};
 
 /// An etcd of this test alone.
 struct Etcd {
@@ -73,13 +73,15 @@ fn an_etcd_that_goes_away_and_comes_back_costs_a_leadership_and_nothing_else() {
     let (leadership, _) = granted(&leader_events);
     leadership.record_completed(CheckpointId(1)).unwrap();
     let (standby, standby_events) = start(open(&uri), "standby", holds_for);
-    assert!(matches!(standby_events.recv_timeout(PATIENCE), Ok(LeadershipEvent::LeaderIs { .. })));
+    assert!(matches!(next(&standby_events), LeadershipEvent::LeaderIs { .. }));
 
     drop(etcd);
     let began = Instant::now();
     let lost = leadership.record_completed(CheckpointId(2)).expect_err("nobody has confirmed it");
     assert!(began.elapsed() < 3 * holds_for, "it took {:?}", began.elapsed());
-    assert!(matches!(leader_events.recv_timeout(PATIENCE), Ok(LeadershipEvent::Revoked { .. })));
+    assert!(matches!(next(&leader_events), LeadershipEvent::Revoked { .. }));
+    let is_told = |event| matches!(event, LeadershipEvent::Store { answers: false });
+    assert!(is_told(standby_events.recv_timeout(PATIENCE).unwrap()), "the standby says that it cannot see who leads");
 
     let etcd = Etcd::start(dir.path(), ports);
     let leads = AtomicBool::new(false);

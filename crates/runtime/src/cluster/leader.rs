@@ -132,15 +132,21 @@ impl Manager<'_> {
     }
 
     /// Waits until this process leads, or the job is over.
+    ///
+    /// Who asks it is sent to the leader. Without one, or if that may be out of date, it is of no use to anybody.
     fn stand_by(&self, received: &Receiver<Signal>) -> Result<Call> {
-        self.follow(None);
-        for signal in received {
+        let (mut leader, mut ha_dir_answers) = (None, true);
+        loop {
+            self.health.set_ready(leader.is_some() && ha_dir_answers);
+            self.desk.follow(leader.clone());
+            let signal = received.recv().map_err(|_| Error::internal("the channel of signals is closed"))?;
             match signal {
                 Signal::Leadership(LeadershipEvent::Granted { leadership, state }) => {
                     return Ok(Call::Lead(leadership, Box::new(state)));
                 }
-                Signal::Leadership(LeadershipEvent::LeaderIs { address, .. }) => self.follow(Some(address)),
-                Signal::Leadership(LeadershipEvent::Revoked { .. }) => self.follow(None),
+                Signal::Leadership(LeadershipEvent::LeaderIs { address, .. }) => leader = Some(address),
+                Signal::Leadership(LeadershipEvent::Revoked { .. }) => leader = None,
+                Signal::Leadership(LeadershipEvent::Store { answers }) => ha_dir_answers = answers,
                 Signal::Leadership(LeadershipEvent::Ended { result }) => return Ok(Call::Over(ended(&result))),
                 Signal::Leadership(LeadershipEvent::Failed(error)) => return Err(error),
                 Signal::Leave => return Ok(Call::Over(Ok(JobEnd::Left))),
@@ -148,13 +154,6 @@ impl Manager<'_> {
                 _ => {}
             }
         }
-        Err(Error::internal("the channel of signals is closed"))
-    }
-
-    /// Another leads, if anybody does: without one this process is of no use to whoever asks.
-    fn follow(&self, leader: Option<String>) {
-        self.health.set_ready(leader.is_some());
-        self.desk.follow(leader);
     }
 
     fn lead(&self, leadership: Leadership, state: &JobState, received: &Receiver<Signal>) -> Result<Term> {
