@@ -207,7 +207,6 @@ impl<'a> JobManager<'a> {
         match signal {
             Signal::Registered { id, address, slots, link, held } => {
                 let holds = held.as_ref().map(|held| held.token);
-                tracing::info!(task_manager = %id, address, slots, attempt = ?holds, "a TaskManager has registered");
                 if let Some(old) = self.links.insert(id, link) {
                     old.close();
                 }

@@ -127,6 +127,8 @@ impl JobManagerHandler for Desk {
         let token = office.token()?;
         office.members.insert(session.id(), member);
         drop(office);
+        let holds = held.as_ref().map(|held| held.token);
+        tracing::info!(task_manager = %id, address, slots, attempt = ?holds, "a TaskManager has registered");
         self.say(Signal::Registered { id, address, slots, link, held });
         Ok(token)
     }
