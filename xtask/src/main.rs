@@ -20,6 +20,7 @@ mod steps;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use steps::Step;
 
@@ -62,7 +63,12 @@ enum Task {
     Test(Vec<Step>),
 }
 
+/// Where this program was when it started. The builds that it runs may put another one in its place, and the system then says of this
+/// one that it was deleted.
+static PROGRAM: LazyLock<std::io::Result<PathBuf>> = LazyLock::new(std::env::current_exe);
+
 fn main() -> ExitCode {
+    LazyLock::force(&PROGRAM);
     let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let task = match parse(&args) {
         Ok(task) => task,

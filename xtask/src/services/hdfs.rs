@@ -48,7 +48,7 @@ pub fn up(starting: &mut Starting<'_>) -> Result<Variables, String> {
         }
         thread::sleep(POLL);
     }
-    let xtask = std::env::current_exe().map_err(|why| format!("cannot tell where this program is: {why}"))?;
+    let xtask = crate::PROGRAM.as_ref().map_err(|why| format!("cannot tell where this program is: {why}"))?;
     Ok(vec![
         // For tests that start an HDFS of their own.
         ("HIGHWATER_TEST_XTASK", xtask.display().to_string()),

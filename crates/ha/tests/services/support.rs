@@ -92,7 +92,7 @@ pub fn one_leads_and_the_other_goes_on(server: Server) {
         unexpected => panic!("{unexpected:?}"),
     };
     let [(one, one_events), (other, other_events)] = contenders;
-    let (leadership, leader, next, next_events) = match (leads(&one_events), leads(&other_events)) {
+    let (leadership, leader, standby, next_events) = match (leads(&one_events), leads(&other_events)) {
         (Some(leadership), None) => (leadership, one, other, other_events),
         (None, Some(leadership)) => (leadership, other, one, one_events),
         (one, other) => panic!("they lead: {one:?}, {other:?}"),
@@ -108,7 +108,7 @@ pub fn one_leads_and_the_other_goes_on(server: Server) {
     assert_eq!(state.attempt.map(|attempt| attempt.content), Some(b"deployed".to_vec()));
     assert!(leadership.record_completed(CheckpointId(21)).is_err());
     again.record_end(b"done".to_vec()).unwrap();
-    drop(next);
+    drop(standby);
     let (_late, events) = start(open(&uri), "late", HOLDS_FOR);
     assert!(matches!(next(&events), LeadershipEvent::Ended { result } if result == b"done"));
 }

@@ -15,7 +15,7 @@ pub struct Cluster {
 impl Cluster {
     pub fn start() -> Self {
         let mut cluster = Cluster { home: tempfile::tempdir().unwrap(), variables: Vec::new() };
-        let said = cluster.xtask("up");
+        let said = said(cluster.xtask("up").expect("run HIGHWATER_TEST_XTASK"));
         let exports = said.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         cluster.variables = exports.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         cluster
@@ -50,18 +50,22 @@ impl Cluster {
         &found.unwrap_or_else(|| panic!("`services up` printed no {name}")).1
     }
 
-    fn xtask(&self, task: &str) -> String {
+    fn xtask(&self, task: &str) -> std::io::Result<Output> {
         let mut xtask = Command::new(variable("HIGHWATER_TEST_XTASK"));
         xtask.args(["services", task, "hdfs"]).env("HIGHWATER_SERVICES_HOME", self.home.path());
         // The root of the workspace is found as if cargo had started it.
         xtask.env("CARGO_MANIFEST_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask"));
-        said(xtask.output().unwrap())
+        xtask.output()
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.xtask("down");
+        let down = self.xtask("down");
+        // A second panic would hide the first.
+        if !std::thread::panicking() {
+            said(down.unwrap());
+        }
     }
 }
 
