@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,10 +46,20 @@ pub(crate) fn lock_file(path: &Path) -> Result<Lock> {
         .open(path)
         .map_err(|source| Error::io(OPERATION, path, source))?;
     match file.try_lock() {
-        Ok(()) => Ok(Lock::new(file)),
+        Ok(()) => Ok(Lock::new(LockedFile(file))),
         Err(TryLockError::WouldBlock) => Err(refused(path)),
         Err(TryLockError::Error(source)) => Err(Error::io(OPERATION, path, source)
             .with_detail("the file system must support file locks; use another directory if it does not")),
+    }
+}
+
+/// A file that is locked.
+struct LockedFile(File);
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // To close it would not do: a child process that is being started has the same open file until its program runs.
+        let _ = self.0.unlock();
     }
 }
 
@@ -88,4 +98,23 @@ fn refused(path: &Path) -> Error {
     // People know the folder; the file in it is ours.
     let dir = path.parent().unwrap_or(path);
     Error::new(What::Locked, Outcome::DidNotHappen, OPERATION, dir.display()).with_detail(WAY_OUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_released_although_a_child_process_has_the_file_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        let lock = LockedFile(File::create(&path).unwrap());
+        lock.0.try_lock().unwrap();
+        // What a child has between its start and the run of its program.
+        let of_child = lock.0.try_clone().unwrap();
+        assert_eq!(lock_file(&path).unwrap_err().what(), What::Locked);
+        drop(lock);
+        drop(lock_file(&path).unwrap());
+        drop(of_child);
+    }
 }
