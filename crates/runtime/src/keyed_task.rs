@@ -34,7 +34,7 @@ use crate::process::{Context, TimeDomain, Timer, UserResult};
 use crate::streams::StreamId;
 use crate::upload::{KeyedFrame, LineageHandle, SnapshotFrame};
 
-/// Slots of the table copied after a batch, and in a step without one.
+/// Slots of the table copied after a batch, and in a step without one; fewer if they have many bytes.
 const SWEEP_BUSY: usize = 8 * 1024;
 const SWEEP_IDLE: usize = 64 * 1024;
 /// Copied bytes that may wait for the disk before the sweep pauses.

@@ -215,7 +215,7 @@ impl<K: Key, S: KeyedState> KeyGroupTables<K, S> {
         self.snapshot.is_some()
     }
 
-    /// Encodes about `budget` slots that are not yet, and passes finished chunks to `emit`.
+    /// Encodes about `budget` slots that are not yet, fewer if they have many bytes, and passes finished chunks to `emit`.
     ///
     /// A key group has any number of chunks, of about 256 KiB each, none if there is nothing to say of it. Those of kind
     /// [`Removed`](ChunkKind::Removed) come before those with [rows](ChunkKind::Rows), since a key that was removed may

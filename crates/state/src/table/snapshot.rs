@@ -25,6 +25,9 @@ use crate::{Key, KeyedState};
 /// A chunk is closed at the end of the page in which it reaches this size.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
+/// So many encoded bytes take as long as a slot: rows that hold lists or long texts use a budget up sooner.
+const BYTES_PER_SLOT: usize = 32;
+
 /// How much of a key group a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -145,7 +148,7 @@ impl Snapshot {
         }
     }
 
-    /// Visits pages until those captured have `budget` slots, and returns whether none is left.
+    /// Visits pages until those captured have `budget` slots, or bytes that are worth as many, and returns whether none is left.
     pub(super) fn sweep<K: Key, S: KeyedState>(&mut self, groups: &mut [Group<K, S>], budget: usize) -> bool {
         let mut budget = budget;
         while self.sweep.0 < groups.len() {
@@ -156,7 +159,10 @@ impl Snapshot {
                 }
                 let page = self.sweep.1.next().expect("a page that is not captured was not visited");
                 // Passing over a captured page is not free either.
-                let cost = if self.capture(index, &mut groups[index], page) { Group::<K, S>::PAGE_SLOTS } else { 1 };
+                let cost = match self.capture(index, &mut groups[index], page) {
+                    Some(bytes) => Group::<K, S>::PAGE_SLOTS.max(bytes / BYTES_PER_SLOT),
+                    None => 1,
+                };
                 budget = budget.saturating_sub(cost);
             }
             self.sweep = (index + 1, GoldenOrder::new(groups.get(index + 1).map_or(0, Group::pages)));
@@ -169,26 +175,25 @@ impl Snapshot {
         self.closed.drain(..).for_each(emit);
     }
 
-    /// Captures a page unless it is; returns whether it was not.
+    /// Captures a page unless it is; returns how many bytes it has encoded if it was not.
     #[inline]
-    fn capture<K: Key, S: KeyedState>(&mut self, index: usize, group: &mut Group<K, S>, page: usize) -> bool {
+    fn capture<K: Key, S: KeyedState>(&mut self, index: usize, group: &mut Group<K, S>, page: usize) -> Option<usize> {
         let word = &mut self.captured[self.captures[index].first_word + page / 64];
         let bit = 1 << (page % 64);
         if *word & bit != 0 {
-            return false;
+            return None;
         }
         *word |= bit;
-        self.encode(index, group, page);
-        true
+        Some(self.encode(index, group, page))
     }
 
     #[inline(never)]
-    fn encode<K: Key, S: KeyedState>(&mut self, index: usize, group: &mut Group<K, S>, page: usize) {
+    fn encode<K: Key, S: KeyedState>(&mut self, index: usize, group: &mut Group<K, S>, page: usize) -> usize {
         let capture = &mut self.captures[index];
         if capture.bytes.capacity() == 0 {
             capture.reserve(group, page, &mut self.spare);
         }
-        let mut rows = 0;
+        let (mut rows, before) = (0, capture.bytes.len());
         group.capture(page, capture.scope, |row| {
             row.key.encode(&mut capture.bytes);
             row.state.encode(&mut capture.bytes);
@@ -197,11 +202,13 @@ impl Snapshot {
         capture.rows += rows as u64;
         capture.rows_left -= rows;
         capture.pages_left -= 1;
+        let encoded = capture.bytes.len() - before;
         if (capture.pages_left == 0 && capture.rows > 0) || capture.bytes.len() >= CHUNK_BYTES {
             let (entries, bytes) = (std::mem::take(&mut capture.rows), std::mem::take(&mut capture.bytes));
             let group = KeyGroup((self.start as usize + index) as u16);
             self.closed.push(Chunk { group, kind: ChunkKind::Rows, entries, bytes });
         }
+        encoded
     }
 }
 

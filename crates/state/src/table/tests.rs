@@ -111,6 +111,32 @@ fn fill(tables: &mut KeyGroupTables<Arc<u64>, Shared>, keys: &[Arc<u64>], state:
     assert_eq!(done, Ok(()));
 }
 
+#[derive(KeyedState)]
+struct Note {
+    text: ValueState<String>,
+}
+
+#[test]
+fn rows_with_many_bytes_use_a_budget_up_sooner() {
+    let steps = |len: usize| {
+        let (max, range) = all(1);
+        let mut tables = KeyGroupTables::<u64, Note>::new(max, range);
+        for key in 0..4_000_u64 {
+            tables.with(key.key_hash(), &key, |state| state.text.set("x".repeat(len)));
+        }
+        tables.begin_snapshot(|_| Scope::Full);
+        let (mut emitted, mut steps) = (Emitted::default(), 1);
+        while !emitted.advance(&mut tables, 1024) {
+            steps += 1;
+        }
+        assert_eq!(emitted.entries(ChunkKind::Rows), 4_000);
+        steps
+    };
+    assert!(steps(8) < 10, "by slots");
+    // 4 MB, in steps of 32 KiB and the rest of a page.
+    assert!((40..200).contains(&steps(1_000)), "by bytes");
+}
+
 #[test]
 fn every_row_is_dropped_once() {
     let (max, range) = all(8);
