@@ -153,20 +153,6 @@ impl std::error::Error for Error {
     }
 }
 
-/// Between processes an error travels as its kind and its text, causes included.
-impl serde::Serialize for Error {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        (self.kind(), self.to_string()).serialize(serializer)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Error {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let (kind, message) = <(ErrorKind, String)>::deserialize(deserializer)?;
-        Ok(Error::new(kind, message))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,7 +22,7 @@ use crate::restore::StateTimes;
 use crate::wire::Order;
 
 /// What tasks and workers tell the driver.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug)]
 pub enum TaskEvent {
     /// A worker has the keyed state of all its tasks: what was stored of it has verified.
     Restored {
@@ -242,7 +242,7 @@ impl Held {
 }
 
 /// A checkpoint is triggered.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trigger {
     pub id: CheckpointId,
     /// Set if sources emit nothing after it.
@@ -252,7 +252,7 @@ pub(crate) struct Trigger {
 }
 
 /// What the last checkpoint leaves behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// Everything as it is, to go on from.
     Suspend,

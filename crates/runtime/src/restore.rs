@@ -27,7 +27,7 @@ pub struct Restored {
 }
 
 /// How long a task's state took to come up, by phase: `T_state = T_init + T_prepare + T_confirm + T_complete`, exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateTimes {
     /// Setting up the empty state.
     pub init: Duration,
@@ -224,7 +224,7 @@ fn whole_store<'a>(share: &KeyedShare<'a>) -> Option<&'a StoreSnapshot> {
 }
 
 /// Where a snapshot to restore is.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SnapshotLocation {
     /// The storage.
     pub storage: String,
