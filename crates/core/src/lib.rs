@@ -3,6 +3,7 @@
 //! * [`id`]: newtypes for everything that is numbered or named and travels (jobs, operators, subtasks, checkpoints);
 //! * [`key_group`]: key groups and the formulas that assign keys to them and them to subtasks (Flink's rule);
 //! * [`frame`]: the envelope of every byte sequence that goes to storage: magic, version, length, checksum;
+//! * [`flow`]: how much may be on the way between two tasks: counted credit;
 //! * [`clock`]: the one door through which time comes in, so that a run can be replayed;
 //! * [`random`]: the one source of randomness of simulations and injected faults, so that a run is replayed from its seed;
 //! * [`duration`]: times as people write them;
@@ -14,6 +15,7 @@
 pub mod clock;
 pub mod duration;
 pub mod error;
+pub mod flow;
 pub mod frame;
 pub mod id;
 pub mod key_group;

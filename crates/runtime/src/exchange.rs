@@ -9,12 +9,13 @@
 //! exactly there.
 //!
 //! Invariant I6: the rows between a sender and a target are bounded by the window the target grants, which follows what the target
-//! consumes in about 100 ms ([`Window`]), plus one input batch.
+//! consumes in about 100 ms ([`Incoming`]), plus one input batch.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use highwater_core::flow::{Credit, Incoming, Limits, Outgoing};
 use highwater_core::{KeyHash, MaxParallelism, Parallelism};
 use highwater_state::Key;
 use serde::{Deserialize, Serialize};
@@ -47,128 +48,68 @@ impl<K: Key, R: 'static> Distributor<KeyedBatch<K, R>> for Route {
     fn flush<T: Clone, P: Push<Message<T, KeyedBatch<K, R>>>>(&mut self, _: &Stamp<T>, _: &mut [P]) {}
 }
 
-/// What a target tells a sender: how many of its rows it has consumed so far, and how many may be on the way.
+/// What a target tells a sender over their channel.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Credit {
+struct Report {
     target: u32,
-    consumed: u64,
-    window: u64,
+    credit: Credit,
 }
 
-/// Rows that may be on the way over one pair before its target has said what it consumes.
-const FIRST_WINDOW_ROWS: u64 = 32 * BATCH_ROWS as u64;
-/// However slow the target, so that a sender can fill a batch while another is processed.
-const MIN_WINDOW_ROWS: u64 = 2 * BATCH_ROWS as u64;
-/// However fast the target, so that memory stays bounded.
-const MAX_WINDOW_ROWS: u64 = 256 * BATCH_ROWS as u64;
-/// How long what is on the way should take to consume.
-const WINDOW_TIME: Duration = Duration::from_millis(100);
+/// How many rows may be on the way over one pair.
+const LIMITS: Limits = {
+    let batch = BATCH_ROWS as u64;
+    Limits { first: 32 * batch, min: 2 * batch, max: 256 * batch }
+};
 
-type CreditPusher = Box<dyn Push<Bincode<Credit>>>;
-type CreditPuller = Box<dyn Pull<Bincode<Credit>>>;
+type CreditPusher = Box<dyn Push<Bincode<Report>>>;
+type CreditPuller = Box<dyn Pull<Bincode<Report>>>;
 
 /// Makes the channel over which the targets of one exchange edge return credit to its senders.
 ///
 /// `sender_address` is the address of the sending operator: timely schedules it when credit arrives.
 pub(crate) fn credit_channel(scope: &Scope<'_, Mark>, sender_address: Rc<[usize]>) -> (Granted, Grants) {
     let worker = scope.worker();
-    let (pushers, puller) = worker.allocate::<Bincode<Credit>>(worker.new_identifier(), sender_address);
-    let pairs = vec![Pair::default(); worker.peers()];
-    let grants = Grants { pushers, pairs: vec![Window::default(); worker.peers()], target: worker.index() as u32 };
+    let (pushers, puller) = worker.allocate::<Bincode<Report>>(worker.new_identifier(), sender_address);
+    let pairs = vec![Outgoing::new(LIMITS); worker.peers()];
+    let incoming = vec![Incoming::new(LIMITS); worker.peers()];
+    let grants = Grants { pushers, pairs: incoming, target: worker.index() as u32 };
     (Granted { puller, pairs }, grants)
-}
-
-/// One pair as its sender sees it.
-#[derive(Clone, Debug)]
-struct Pair {
-    sent: u64,
-    consumed: u64,
-    window: u64,
-}
-
-impl Default for Pair {
-    fn default() -> Self {
-        Pair { sent: 0, consumed: 0, window: FIRST_WINDOW_ROWS }
-    }
 }
 
 /// The sender's end of an exchange edge's accounting.
 pub(crate) struct Granted {
     puller: CreditPuller,
-    pairs: Vec<Pair>,
+    pairs: Vec<Outgoing>,
 }
 
 impl Granted {
     /// Reads the credit that has arrived; whether every pair has room.
     pub fn has_room(&mut self) -> bool {
-        while let Some(credit) = self.puller.pull() {
-            let pair = &mut self.pairs[credit.target as usize];
-            // Cumulative, so a repeated or late message does no harm.
-            pair.consumed = pair.consumed.max(credit.consumed);
-            pair.window = credit.window;
+        while let Some(report) = self.puller.pull() {
+            self.pairs[report.target as usize].credited(report.credit);
         }
-        self.pairs.iter().all(|pair| pair.sent - pair.consumed < pair.window)
+        self.pairs.iter().all(Outgoing::has_room)
     }
 
     /// Says that `rows` are on their way to worker `target`.
     pub fn sent(&mut self, target: u32, rows: usize) {
-        self.pairs[target as usize].sent += rows as u64;
-    }
-}
-
-/// One pair as its target sees it, with the window that follows the target's pace.
-#[derive(Clone, Debug)]
-struct Window {
-    consumed: u64,
-    reported: u64,
-    rows: u64,
-    /// When the pace was last measured, and `consumed` then.
-    measured: Option<(Duration, u64)>,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Window { consumed: 0, reported: 0, rows: FIRST_WINDOW_ROWS, measured: None }
-    }
-}
-
-impl Window {
-    /// Accounts for consumed rows; whether the sender should be told.
-    fn consume(&mut self, rows: usize) -> bool {
-        self.consumed += rows as u64;
-        self.consumed - self.reported >= self.rows / 4
-    }
-
-    /// Half the old window, half what is consumed in [`WINDOW_TIME`].
-    fn follow_pace(&mut self, now: Duration) {
-        let Some((then, consumed)) = self.measured else {
-            self.measured = Some((now, self.consumed));
-            return;
-        };
-        let elapsed = now.saturating_sub(then).max(Duration::from_micros(100));
-        let pace = (self.consumed - consumed) as f64 / elapsed.as_secs_f64();
-        let wanted = (pace * WINDOW_TIME.as_secs_f64()) as u64;
-        self.rows = ((self.rows + wanted) / 2).clamp(MIN_WINDOW_ROWS, MAX_WINDOW_ROWS);
-        self.measured = Some((now, self.consumed));
+        self.pairs[target as usize].sent(rows);
     }
 }
 
 /// The target's end of an exchange edge's accounting.
 pub(crate) struct Grants {
     pushers: Vec<CreditPusher>,
-    pairs: Vec<Window>,
+    pairs: Vec<Incoming>,
     target: u32,
 }
 
 impl Grants {
     /// Says that `rows` from worker `from` are dealt with; `now` is monotonic time.
     pub fn consumed(&mut self, from: u32, rows: usize, now: impl FnOnce() -> Duration) {
-        let pair = &mut self.pairs[from as usize];
-        if pair.consume(rows) {
-            pair.follow_pace(now());
-            pair.reported = pair.consumed;
-            let credit = Credit { target: self.target, consumed: pair.consumed, window: pair.rows };
-            self.pushers[from as usize].push(&mut Some(Bincode::from(credit)));
+        if let Some(credit) = self.pairs[from as usize].consumed(rows, now) {
+            let report = Report { target: self.target, credit };
+            self.pushers[from as usize].push(&mut Some(Bincode::from(report)));
             self.pushers[from as usize].done();
         }
     }
@@ -290,36 +231,5 @@ impl<K: Key, T: 'static> Partitioner<K, T> {
     pub fn release(&mut self) {
         self.flush();
         self.capability = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_window_follows_the_pace_of_the_target() {
-        let mut window = Window::default();
-        let mut now = Duration::ZERO;
-        window.follow_pace(now);
-        for _ in 0..20 {
-            now += Duration::from_millis(100);
-            window.consume(100);
-            window.follow_pace(now);
-        }
-        assert_eq!(window.rows, MIN_WINDOW_ROWS, "a target of 1000 rows/s gets the smallest window");
-        for _ in 0..20 {
-            now += Duration::from_millis(10);
-            window.consume(1_000_000);
-            window.follow_pace(now);
-        }
-        assert_eq!(window.rows, MAX_WINDOW_ROWS);
-    }
-
-    #[test]
-    fn credit_is_returned_before_the_window_is_used_up() {
-        let mut window = Window { rows: MIN_WINDOW_ROWS, ..Window::default() };
-        assert!(!window.consume(MIN_WINDOW_ROWS as usize / 4 - 1));
-        assert!(window.consume(1));
     }
 }
