@@ -1,11 +1,13 @@
 //! Which checkpoint to restore when a job starts again, and which id to go on with.
 //!
 //! A candidate is a folder with a `_metadata`: without one there is no checkpoint (I3). The newest that verifies is restored.
-//! One that does not is passed over with its name and the reason, never silently; and where none verifies, starting without
-//! state is nobody's decision but the user's.
+//! One that does not is passed over with its name and the reason, never silently, and only after a second look ([`Damaged`]); and where
+//! none verifies, starting without state is nobody's decision but the user's.
 //!
 //! A savepoint that the job has ended with is a candidate too, and never passed over: it is its user's, who may have moved it,
 //! and what it holds has been committed, so that an older checkpoint would show it again (I4).
+
+use std::collections::BTreeMap;
 
 use highwater_core::{CheckpointId, Error, ErrorKind, Result};
 
@@ -78,6 +80,38 @@ pub fn choose(mut candidates: Vec<Candidate>) -> Choice {
     Choice::Refuse { passed_over }
 }
 
+/// Checkpoints of which a part did not verify while it was loaded.
+///
+/// One is given up only when it was loaded twice in vain: what came wrong once may be whole where it is stored, and an older checkpoint
+/// shows again what was committed since.
+#[derive(Clone, Debug, Default)]
+pub struct Damaged {
+    found: BTreeMap<CheckpointId, Found>,
+}
+
+#[derive(Clone, Debug)]
+struct Found {
+    reason: String,
+    is_second: bool,
+}
+
+impl Damaged {
+    /// Something of a checkpoint did not verify; whether it is given up.
+    pub fn found(&mut self, id: CheckpointId, reason: String) -> bool {
+        let is_second = self.found.contains_key(&id);
+        self.found.insert(id, Found { reason, is_second });
+        is_second
+    }
+
+    /// Whether a checkpoint may still be restored.
+    ///
+    /// # Errors
+    /// What is wrong with it, if it is given up.
+    pub fn verdict(&self, id: CheckpointId) -> Result<(), String> {
+        self.found.get(&id).filter(|found| found.is_second).map_or(Ok(()), |found| Err(found.reason.clone()))
+    }
+}
+
 /// The id after every one that was ever `seen`, completed or not: 1 if there was none.
 ///
 /// # Errors
@@ -139,6 +173,17 @@ mod tests {
         assert_eq!(choice, Choice::SavepointLost { lost: passed_over(9, "gone") });
         let choice = choose(vec![savepoint(9, Err("gone")), candidate(10, Ok(()))]);
         assert_eq!(choice, Choice::Restore { id: CheckpointId(10), path: "chk-10".into(), passed_over: vec![] });
+    }
+
+    #[test]
+    fn a_checkpoint_is_given_up_when_it_did_not_verify_twice() {
+        let mut damaged = Damaged::default();
+        assert!(!damaged.found(CheckpointId(3), "bad checksum".into()));
+        assert_eq!(damaged.verdict(CheckpointId(3)), Ok(()));
+        assert!(!damaged.found(CheckpointId(2), "cut off".into()), "each on its own");
+        assert!(damaged.found(CheckpointId(3), "still a bad checksum".into()));
+        assert_eq!(damaged.verdict(CheckpointId(3)), Err("still a bad checksum".to_owned()));
+        assert_eq!(damaged.verdict(CheckpointId(2)), Ok(()));
     }
 
     #[test]

@@ -114,8 +114,8 @@ pub enum Event {
         /// Connections between its processes that could not be made: from whom to whom.
         unreachable: Vec<(TaskManagerId, TaskManagerId)>,
     },
-    /// What the attempt was to restore is damaged, and there is an older checkpoint to try. Nobody has seen anything of the attempt, so
-    /// this is no failure of it.
+    /// What the attempt was to restore does not verify: it is tried again, or an older checkpoint is. Nobody has seen anything of the
+    /// attempt, so this is no failure of it.
     PassedOver {
         /// Which attempt.
         token: AttemptToken,

@@ -210,7 +210,7 @@ impl Held {
             Order::Trigger(trigger) => {
                 self.pending.insert(trigger.id);
                 self.triggered = self.triggered.max(Some(trigger.id));
-                self.last = trigger.last;
+                self.last = trigger.last.or(self.last);
             }
             Order::Resume => self.last = None,
             Order::Complete { id } => {

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use highwater_checkpoint::RequestId;
+use highwater_checkpoint::recovery::Damaged;
 use highwater_core::{CheckpointId, Clock, Error, Result};
 use highwater_ha::LeadershipEvent;
 use highwater_jobmaster::{AttemptToken, Command, Event, JobEnd as MasterEnd, JobMaster, TaskManagerId};
@@ -99,8 +100,8 @@ struct History {
     first_own: Option<CheckpointId>,
     /// What the attempt restores, if the job was not told what but has chosen it among its own.
     chosen: Option<CheckpointId>,
-    /// Checkpoints of which a part did not verify while it was loaded, and what.
-    damaged: BTreeMap<CheckpointId, String>,
+    /// Checkpoints of which a part did not verify while it was loaded.
+    damaged: Damaged,
 }
 
 impl<'a> JobManager<'a> {
@@ -131,7 +132,7 @@ impl<'a> JobManager<'a> {
                 claimed: None,
                 first_own: ledger.as_ref().and_then(|ledger| ledger.first_own()),
                 chosen: None,
-                damaged: BTreeMap::new(),
+                damaged: Damaged::default(),
             },
             ledger,
         }
@@ -326,7 +327,9 @@ impl<'a> JobManager<'a> {
             // Unless the job was told what to restore, which makes it an error, it looks for an older checkpoint.
             End::Damaged(error) => match self.history.chosen.take() {
                 Some(id) => {
-                    self.history.damaged.insert(id, error.to_string());
+                    if !self.history.damaged.found(id, error.to_string()) {
+                        tracing::warn!(checkpoint = %id, %error, "a checkpoint does not verify: loading it again");
+                    }
                     Event::PassedOver { token, error }
                 }
                 None => Event::Failed { token, error: recovery::damaged(error), unreachable: Vec::new() },

@@ -1,16 +1,15 @@
 //! Finding the checkpoint to start from: looks at what is in storage, and lets the pure rules choose.
 //!
 //! What is in data files verifies only while the tasks load it. If some of it does not, the attempt is over before anything ran, and
-//! the leader looks again, knowing that.
+//! the leader looks again, knowing that. What does not verify is loaded a second time before it is passed over.
 //!
 //! The folder of a checkpoint may stand for the savepoint that the job has ended with, which is its user's: the job goes on from
 //! it as from any snapshot that it is told to start from, and leaves it alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use highwater_checkpoint::CompletedCheckpoint;
-use highwater_checkpoint::recovery::{self, Candidate, Choice, PassedOver};
+use highwater_checkpoint::recovery::{self, Candidate, Choice, Damaged, PassedOver};
 use highwater_core::{CheckpointId, Error, ErrorKind, JobName, Result};
 use highwater_snapshot::Snapshot;
 use highwater_storage::layout::Layout;
@@ -62,8 +61,8 @@ pub(crate) struct Known<'a> {
     pub own: CheckpointId,
     /// Whether the one who published a checkpoint led the job then. What does not count is garbage.
     pub counts: &'a dyn Fn(CheckpointId) -> bool,
-    /// Those that were tried and did not verify, and what.
-    pub damaged: &'a BTreeMap<CheckpointId, String>,
+    /// Those that were tried and did not verify.
+    pub damaged: &'a Damaged,
 }
 
 /// Looks for the checkpoint to start from.
@@ -121,15 +120,15 @@ fn latest(
     storage: &Arc<dyn CheckpointStorage>,
     job: &JobName,
     completed: &[CheckpointDir],
-    damaged: &BTreeMap<CheckpointId, String>,
+    damaged: &Damaged,
 ) -> Result<Option<Restored>> {
     let layout = Layout::new(job.clone());
     let mut verified = None;
     let mut candidates = Vec::new();
     for CheckpointDir { id, has_metadata, .. } in completed.iter().rev() {
-        let found = match damaged.get(id) {
-            Some(reason) => Err(Error::new(ErrorKind::Corrupt, reason.clone())),
-            None => read(storage, &layout.checkpoint(*id)),
+        let found = match damaged.verdict(*id) {
+            Err(reason) => Err(Error::new(ErrorKind::Corrupt, reason)),
+            Ok(()) => read(storage, &layout.checkpoint(*id)),
         };
         let verdict = match found {
             Ok(snapshot) if snapshot.metadata().job != *job => Err(of_another_job(&snapshot, job)),
@@ -202,11 +201,20 @@ pub(crate) fn damaged(error: Error) -> Error {
 }
 
 /// Reads the metadata of a checkpoint, or of the savepoint that its folder names, and looks whether every file that it refers to is
-/// there. What is in them verifies when it is loaded (I7): so it is read once.
+/// there. What is in them verifies when it is loaded (I7): so it is read once. Twice, if it does not verify.
 fn read(storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<Snapshot> {
-    let snapshot = Snapshot::follow(storage, folder)?;
-    snapshot.check_files()?;
-    Ok(snapshot)
+    let read_once = || -> Result<Snapshot> {
+        let snapshot = Snapshot::follow(storage, folder)?;
+        snapshot.check_files()?;
+        Ok(snapshot)
+    };
+    match read_once() {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            tracing::warn!(%error, "a checkpoint does not verify: reading it again");
+            read_once()
+        }
+        read => read,
+    }
 }
 
 /// What a completed checkpoint refers to; a savepoint refers to nothing. Of one that cannot be read nothing is known, and so

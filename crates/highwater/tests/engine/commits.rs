@@ -10,8 +10,8 @@ use highwater::connectors::CollectSink;
 use highwater::prelude::*;
 use highwater::sink::{Prepared, Sink, SinkContext, SinkWriter};
 use highwater_core::CheckpointId;
-use highwater_storage::{CheckpointStorage, Entry, Lock, MemoryStorage, SnapshotWriter};
-use highwater_testing::{Call, Fate, FaultyStorage};
+use highwater_storage::MemoryStorage;
+use highwater_testing::{Call, Fate, FaultyStorage, HookedStorage};
 
 use crate::storage_faults::on;
 use crate::support::{CountNumbers, KEYS, Numbers, Step, assert_exactly_once, at_once, returns, run};
@@ -63,67 +63,6 @@ fn wait_until(due: impl Fn() -> bool) {
     }
 }
 
-/// A storage that holds back the first publishes, and crashes the job at the last of these.
-#[derive(Debug)]
-struct HoldingStorage {
-    inner: FaultyStorage,
-    stage: Arc<Stage>,
-    sink: CollectSink<Counted>,
-    held: usize,
-    /// How many records were visible at each publish that was held back.
-    visible: Arc<Mutex<Vec<usize>>>,
-}
-
-impl CheckpointStorage for HoldingStorage {
-    fn publish(&self, path: &str, bytes: &[u8]) -> highwater_storage::Result<()> {
-        let mut visible = self.visible.lock().unwrap();
-        if visible.len() < self.held {
-            (0..PER_PUBLISH).for_each(|_| self.stage.write_one());
-            visible.push(self.sink.committed().len());
-            if visible.len() == self.held {
-                self.stage.crash();
-            }
-        }
-        self.inner.publish(path, bytes)
-    }
-
-    fn uri(&self) -> String {
-        self.inner.uri()
-    }
-
-    fn create_dir(&self, dir: &str) -> highwater_storage::Result<()> {
-        self.inner.create_dir(dir)
-    }
-
-    fn create(&self, path: &str) -> highwater_storage::Result<Box<dyn SnapshotWriter>> {
-        self.inner.create(path)
-    }
-
-    fn read(&self, path: &str) -> highwater_storage::Result<Vec<u8>> {
-        self.inner.read(path)
-    }
-
-    fn read_range(&self, path: &str, offset: u64, len: u64) -> highwater_storage::Result<Vec<u8>> {
-        self.inner.read_range(path, offset, len)
-    }
-
-    fn list(&self, dir: &str) -> highwater_storage::Result<Vec<Entry>> {
-        self.inner.list(dir)
-    }
-
-    fn remove_file(&self, path: &str) -> highwater_storage::Result<()> {
-        self.inner.remove_file(path)
-    }
-
-    fn remove_dir_all(&self, dir: &str) -> highwater_storage::Result<()> {
-        self.inner.remove_dir_all(dir)
-    }
-
-    fn lock(&self, dir: &str) -> highwater_storage::Result<Lock> {
-        self.inner.lock(dir)
-    }
-}
-
 /// A collecting sink that says how much it has written.
 #[derive(Clone)]
 struct CountingSink {
@@ -169,14 +108,20 @@ impl SinkWriter for CountingWriter {
 fn with_held_publishes(fates: &[Fate]) -> (Vec<usize>, Vec<Counted>) {
     let faults = FaultyStorage::new(Arc::new(MemoryStorage::new()));
     fates.iter().zip(1..).for_each(|(fate, n)| faults.set(Call::Publish, n, *fate));
-    let (stage, sink, visible) = (Arc::<Stage>::default(), CollectSink::new(), Arc::default());
-    let storage = HoldingStorage {
-        inner: faults,
-        stage: stage.clone(),
-        sink: sink.clone(),
-        held: fates.len(),
-        visible: Arc::clone(&visible),
-    };
+    // How many records were visible at each publish that was held back.
+    let (stage, sink, visible) = (Arc::<Stage>::default(), CollectSink::new(), Arc::<Mutex<Vec<usize>>>::default());
+    let (held, holding, shown, seen) = (fates.len(), stage.clone(), sink.clone(), Arc::clone(&visible));
+    // Holds back the first publishes, and crashes the job at the last of these.
+    let storage = HookedStorage::new(Arc::new(faults)).before_publish(move |_| {
+        let mut visible = seen.lock().unwrap();
+        if visible.len() < held {
+            (0..PER_PUBLISH).for_each(|_| holding.write_one());
+            visible.push(shown.committed().len());
+            if visible.len() == held {
+                holding.crash();
+            }
+        }
+    });
     // One worker: in between two turns of the sink the source has its own.
     let env = on(Arc::new(storage), 1, 100);
     env.set_restart_strategy(at_once(1));

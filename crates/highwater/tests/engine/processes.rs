@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use highwater::StateBackend;
 use highwater::client::SavepointTarget;
 use highwater::connectors::CollectSink;
 use highwater::prelude::*;
@@ -17,12 +16,14 @@ use highwater::status::JobPhase;
 use highwater::{JobEnd, JobResult, Result, Settings, StartFrom, StopHandle};
 use highwater_control::{Addresses, Answer, ClusterClient, Request};
 use highwater_core::Parallelism;
-use highwater_storage::{CheckpointStorage, Entry, LocalStorage, Lock, RealDisk, SnapshotWriter};
+use highwater_storage::{LocalStorage, RealDisk};
+use highwater_testing::HookedStorage;
 
 use crate::broadcast::{assert_matched, matching_numbers};
 use crate::event_time::{Part, Seen, idle_job};
 use crate::incremental::padded;
 use crate::restarts::Trouble;
+use crate::storage_faults::Backend;
 use crate::support::{Numbers, PATIENCE, Step, assert_exactly_once, at_once, counting, fine, returns, run};
 
 /// What the processes of a job share: a folder, and where the JobManager is.
@@ -257,73 +258,17 @@ fn a_savepoint_of_two_processes_is_restored_in_one_and_one_that_cannot_be_taken_
     });
 }
 
-/// A folder for checkpoints that knows how much was read of the files with state.
-#[derive(Clone, Debug)]
-struct ReadCounted {
-    inner: Arc<LocalStorage>,
-    state_bytes: Arc<AtomicU64>,
-}
-
-impl ReadCounted {
-    fn at(dir: &Path) -> Self {
-        let inner = LocalStorage::open(dir, Arc::new(RealDisk)).unwrap();
-        ReadCounted { inner: Arc::new(inner), state_bytes: Arc::default() }
-    }
-
-    fn counted(&self, path: &str, bytes: Vec<u8>) -> Vec<u8> {
+/// A backend with checkpoints in a folder, and how much was read of the files with state.
+fn read_counted(dir: &Path) -> (Backend, Arc<AtomicU64>) {
+    let counted = Arc::<AtomicU64>::default();
+    let counts = Arc::clone(&counted);
+    let folder = LocalStorage::open(dir, Arc::new(RealDisk)).unwrap();
+    let storage = HookedStorage::new(Arc::new(folder)).on_read(move |path, bytes| {
         if path.contains("/shared/") {
-            self.state_bytes.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+            counts.fetch_add(bytes.len() as u64, Ordering::SeqCst);
         }
-        bytes
-    }
-}
-
-impl StateBackend for ReadCounted {
-    fn checkpoint_storage(&self) -> Result<Arc<dyn CheckpointStorage>> {
-        Ok(Arc::new(self.clone()))
-    }
-}
-
-impl CheckpointStorage for ReadCounted {
-    fn uri(&self) -> String {
-        self.inner.uri()
-    }
-
-    fn read(&self, path: &str) -> highwater_storage::Result<Vec<u8>> {
-        Ok(self.counted(path, self.inner.read(path)?))
-    }
-
-    fn read_range(&self, path: &str, offset: u64, len: u64) -> highwater_storage::Result<Vec<u8>> {
-        Ok(self.counted(path, self.inner.read_range(path, offset, len)?))
-    }
-
-    fn publish(&self, path: &str, bytes: &[u8]) -> highwater_storage::Result<()> {
-        self.inner.publish(path, bytes)
-    }
-
-    fn create_dir(&self, dir: &str) -> highwater_storage::Result<()> {
-        self.inner.create_dir(dir)
-    }
-
-    fn create(&self, path: &str) -> highwater_storage::Result<Box<dyn SnapshotWriter>> {
-        self.inner.create(path)
-    }
-
-    fn list(&self, dir: &str) -> highwater_storage::Result<Vec<Entry>> {
-        self.inner.list(dir)
-    }
-
-    fn remove_file(&self, path: &str) -> highwater_storage::Result<()> {
-        self.inner.remove_file(path)
-    }
-
-    fn remove_dir_all(&self, dir: &str) -> highwater_storage::Result<()> {
-        self.inner.remove_dir_all(dir)
-    }
-
-    fn lock(&self, dir: &str) -> highwater_storage::Result<Lock> {
-        self.inner.lock(dir)
-    }
+    });
+    (Backend(Arc::new(storage)), counted)
 }
 
 /// The names and lengths of the files with state in a folder, as a checkpoint storage or copies have it.
@@ -341,9 +286,9 @@ fn a_rescale_reads_from_the_storage_only_what_a_process_does_not_have() {
         let cluster = Cluster::new(dir.path());
         let (emitted, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let start = |role, index: usize| {
-            let storage = ReadCounted::at(&dir.path().join("checkpoints"));
+            let (backend, read) = read_counted(&dir.path().join("checkpoints"));
             let copies = (role == Role::TaskManager && index == 0).then(|| dir.path().join("copies"));
-            let (backend, sink, emitted, ends) = (storage.clone(), sink.clone(), emitted.clone(), ends.clone());
+            let (sink, emitted, ends) = (sink.clone(), emitted.clone(), ends.clone());
             let process = cluster.start(role, move |env| {
                 env.set_state_backend(backend);
                 if let Some(copies) = copies {
@@ -358,7 +303,7 @@ fn a_rescale_reads_from_the_storage_only_what_a_process_does_not_have() {
                 });
                 padded(env, numbers, KEYS, Trouble::seeded(0, 0, 1), &sink);
             });
-            (process, storage.state_bytes)
+            (process, read)
         };
         let processes = [(Role::JobManager, 0), (Role::TaskManager, 0), (Role::TaskManager, 1)];
         let processes = processes.map(|(role, index)| start(role, index));

@@ -10,7 +10,10 @@ use highwater::connectors::{CollectSink, FileSink, FileSource};
 use highwater::prelude::*;
 use highwater::{Error, ErrorKind, JobResult, Result, StartFrom};
 use highwater_core::frame;
+use highwater_storage::{LocalStorage, RealDisk};
+use highwater_testing::HookedStorage;
 
+use crate::storage_faults::on;
 use crate::support::{
     CountNumbers, KEYS, Numbers, Step, assert_exactly_once, counting, environment, fine, returns, run,
 };
@@ -228,6 +231,34 @@ fn a_checkpoint_with_a_damaged_data_file_is_passed_over_before_anything_of_it_is
         committed.sort_unstable();
         assert!(committed.into_iter().eq(0..200));
     });
+}
+
+/// Going back to an older one would show again what was committed since.
+#[test]
+fn a_checkpoint_that_was_damaged_on_its_way_is_read_again_before_an_older_one_is_used() {
+    for what in ["_metadata", "/shared/"] {
+        returns(move || {
+            let dir = tempfile::tempdir().unwrap();
+            keep_much(&at(dir.path(), 2), 100, &CollectSink::new()).unwrap();
+            keep_much(&at(dir.path(), 2), 200, &CollectSink::new()).unwrap();
+            let newest = checkpoints(dir.path()).pop().unwrap();
+            let folder = LocalStorage::open(dir.path(), Arc::new(RealDisk)).unwrap();
+            let damages = AtomicBool::new(true);
+            let storage = HookedStorage::new(Arc::new(folder)).on_read(move |path, bytes| {
+                if path.contains(what) && damages.swap(false, Ordering::SeqCst) {
+                    *bytes.last_mut().unwrap() ^= 1;
+                }
+            });
+            let (env, sink) = (on(Arc::new(storage), 2, 0), CollectSink::new());
+            keep_much(&env, 200, &sink).unwrap();
+            let restored = env.status().snapshot().restored.unwrap().1;
+            assert!(restored.ends_with(newest.to_str().unwrap()), "{what}: {restored}");
+            // What the newest had prepared, to a sink that is new: an older one would have committed more.
+            let mut committed = sink.committed();
+            committed.sort_unstable();
+            assert!(committed.into_iter().eq(100..200), "{what}");
+        });
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::support::{Numbers, Step, assert_exactly_once, at_once, counting, envi
 
 /// A backend with a storage of the test.
 #[derive(Clone)]
-struct Backend(Arc<dyn CheckpointStorage>);
+pub struct Backend(pub Arc<dyn CheckpointStorage>);
 
 impl StateBackend for Backend {
     fn checkpoint_storage(&self) -> Result<Arc<dyn CheckpointStorage>> {
