@@ -41,6 +41,8 @@ pub struct Status {
     pub ended: BTreeSet<u32>,
     /// The highest epoch that any task is in.
     pub epoch: u64,
+    /// Whether sources read nothing more after the newest checkpoint.
+    pub is_last: bool,
 }
 
 /// From a TaskManager to its leader.
@@ -63,7 +65,8 @@ pub enum Order {
     Registered { leader: u64 },
     Heartbeat,
     Start { deployment: Deployment, first_epoch: CheckpointId, restore: Option<CheckpointId> },
-    Trigger { token: AttemptToken, id: CheckpointId },
+    Trigger { token: AttemptToken, id: CheckpointId, is_last: bool },
+    Resume { token: AttemptToken },
     Complete { token: AttemptToken, id: CheckpointId },
     Finish { token: AttemptToken },
     Abort { token: AttemptToken },

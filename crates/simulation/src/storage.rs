@@ -10,7 +10,7 @@ use highwater_core::{CheckpointId, Error, ErrorKind};
 use highwater_ha::log::Found;
 use highwater_ha::{Change, Entry, Put};
 
-use crate::job::{Content, Restored, checksum};
+use crate::job::{self, Files, METADATA, Restored};
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -51,20 +51,14 @@ pub enum Answer {
     Read(Option<Entry>),
     Appended(Put),
     Folders(Vec<CheckpointId>),
-    Opened(Restored),
+    Opened(Files),
     Done,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Folder {
-    files: BTreeMap<String, Vec<u8>>,
-    metadata: Option<Vec<u8>>,
 }
 
 /// The storage, and what truly was in the log of leaders.
 #[derive(Debug, Default)]
 pub struct Storage {
-    folders: BTreeMap<CheckpointId, Folder>,
+    folders: BTreeMap<CheckpointId, Files>,
     log: BTreeMap<u64, Entry>,
     /// Every entry that was the newest when it was created, the last of them.
     pub newest: Option<Entry>,
@@ -92,11 +86,11 @@ impl Storage {
                 Answer::Done
             }
             Ask::Write { id, name, bytes } => {
-                self.folders.entry(id).or_default().files.insert(name, bytes);
+                self.folders.entry(id).or_default().insert(name, bytes);
                 Answer::Done
             }
             Ask::Publish(metadata) => self.publish(*metadata)?,
-            Ask::Open(id) => Answer::Opened(self.open(id)?.1),
+            Ask::Open(id) => Answer::Opened(self.read(id)?.clone()),
             Ask::Discard(id) => {
                 self.folders.remove(&id);
                 Answer::Done
@@ -126,11 +120,16 @@ impl Storage {
 
     fn publish(&mut self, metadata: Metadata) -> Result<Answer, Error> {
         let folder = self.folders.entry(metadata.id).or_default();
-        if folder.metadata.is_some() {
+        if folder.contains_key(METADATA) {
             return Err(Error::new(ErrorKind::Storage, format!("checkpoint {} exists", metadata.id)));
         }
-        folder.metadata = Some(metadata.encode());
+        folder.insert(METADATA.to_owned(), metadata.encode());
         Ok(Answer::Done)
+    }
+
+    fn read(&self, id: CheckpointId) -> Result<&Files, Error> {
+        let gone = || Error::new(ErrorKind::Corrupt, format!("checkpoint {id}: it is gone"));
+        self.folders.get(&id).ok_or_else(gone)
     }
 
     /// All of a checkpoint, verified.
@@ -138,19 +137,6 @@ impl Storage {
     /// # Errors
     /// If any of it is missing or differs from what its metadata says.
     pub fn open(&self, id: CheckpointId) -> Result<(Metadata, Restored), Error> {
-        let corrupt = |what: String| Error::new(ErrorKind::Corrupt, format!("checkpoint {id}: {what}"));
-        let folder = self.folders.get(&id).ok_or_else(|| corrupt("it is gone".into()))?;
-        let bytes = folder.metadata.as_ref().ok_or_else(|| corrupt("it has no metadata".into()))?;
-        let metadata = Metadata::decode(bytes, &format!("checkpoint {id}"))?;
-        let mut restored = Restored::default();
-        for file in &metadata.files {
-            let bytes = folder.files.get(&file.name).ok_or_else(|| corrupt(format!("{} is gone", file.name)))?;
-            if checksum(bytes) != file.crc32c {
-                return Err(corrupt(format!("{} is not what was acknowledged", file.name)));
-            }
-            let content = postcard::from_bytes::<Content>(bytes).map_err(|error| corrupt(error.to_string()))?;
-            restored.add(content);
-        }
-        Ok((metadata, restored))
+        job::open(id, self.read(id)?)
     }
 }

@@ -17,8 +17,10 @@ mod seen;
 mod setup;
 mod task_managers;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use highwater_core::CheckpointId;
 use highwater_jobmaster::AttemptToken;
 
 use crate::engine::Engine;
@@ -123,6 +125,8 @@ pub(crate) struct World {
     pub outside: Outside,
     pub seen: Seen,
     pub storage_away: u32,
+    /// Checkpoints that were damaged on their way to a reader.
+    pub misread: BTreeSet<CheckpointId>,
     pub calm: bool,
     pub wrong: Option<String>,
 }
@@ -144,6 +148,7 @@ pub fn run(seed: u64, trace: bool) -> Result<Seen, Violation> {
         outside: Outside::default(),
         seen: Seen::default(),
         storage_away: 0,
+        misread: BTreeSet::new(),
         calm: false,
         wrong: None,
         setup,

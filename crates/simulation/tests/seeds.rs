@@ -15,13 +15,19 @@ fn run_all(seeds: std::ops::Range<u64>) {
         .collect();
     println!("{seen:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let Seen { attached, rescaled, taken_to_redeploy, not_recorded, stashed, never_ran, .. } = seen;
+    let Seen { attached, rescaled, taken_to_redeploy, not_recorded, stashed, held_back, misread, .. } = seen;
+    let Seen { savepoints, stopped, cancelled, never_ran, .. } = seen;
     for (what, count) in [
         ("attempts attached", attached),
         ("jobs rescaled", rescaled),
         ("checkpoints to redeploy", taken_to_redeploy),
         ("checkpoints that were not recorded", not_recorded),
         ("records in a stash", stashed),
+        ("sources held back", held_back),
+        ("checkpoints that were damaged on their way", misread),
+        ("savepoints", savepoints),
+        ("jobs stopped", stopped),
+        ("jobs cancelled", cancelled),
     ] {
         assert!(count > 0, "no {what}: nothing is shown of them");
     }

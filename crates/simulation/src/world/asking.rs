@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use highwater_checkpoint::FileDigest;
-use highwater_checkpoint::TaskSnapshot;
+use highwater_checkpoint::{CheckpointKind, FileDigest, TaskSnapshot};
 use highwater_core::{CheckpointId, ErrorKind, TaskId};
 use highwater_jobmaster::AttemptToken;
 
@@ -33,9 +32,11 @@ pub(crate) enum Tag {
     Publish {
         token: AttemptToken,
         id: CheckpointId,
+        kind: CheckpointKind,
     },
     Restore {
         token: AttemptToken,
+        id: CheckpointId,
     },
     Wrote {
         token: AttemptToken,
@@ -93,7 +94,7 @@ impl World {
         let before = self.storage.newest.as_ref().map(|entry| entry.number);
         let touches = match &ask {
             Ask::Discard(_) => true,
-            Ask::Write { id, .. } => self.storage.completed.contains(id),
+            Ask::Write { id, .. } => self.storage.completed.contains(id) || self.outside.is_savepoint(*id),
             _ => false,
         };
         let result = self.storage.act(ask);

@@ -8,14 +8,25 @@ use highwater_checkpoint::{
     CheckpointKind, CheckpointReport, Command, CompletedCheckpoint, Coordinator, Event, Outcome, Request, RequestId,
     RequestKind,
 };
-use highwater_core::{CheckpointId, Parallelism};
-use highwater_jobmaster::{AttemptToken, Deployment, JobEnd};
+use highwater_core::{CheckpointId, Error, ErrorKind, Parallelism};
+use highwater_jobmaster::{AttemptToken, Deployment, JobEnd, Member, TaskManagerId};
 
 use super::World;
 use super::asking::{Failure, Tag};
 use super::leading::Leading;
 use crate::network::{Order, Process, Status};
 use crate::storage::{Answer, Ask};
+
+/// Who does not reach whom.
+type Unreachable = Vec<(TaskManagerId, TaskManagerId)>;
+
+/// How the job is to be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    WithCheckpoint,
+    /// The job goes on if that fails.
+    WithSavepoint,
+}
 
 pub(crate) struct Driver {
     deployment: Deployment,
@@ -25,6 +36,8 @@ pub(crate) struct Driver {
     restore: Option<CheckpointId>,
     is_running: bool,
     is_final_asked: bool,
+    /// Somebody has asked for the end of the job.
+    stopping: Option<Stopping>,
     publishing: bool,
     /// It ends as soon as nothing is being published.
     is_ending: bool,
@@ -52,13 +65,23 @@ impl World {
         let token = deployment.token;
         let Some(leading) = self.leading(at) else { return };
         for member in &deployment.members {
-            let status = Status { token, started: false, done: false, ended: BTreeSet::new(), epoch: 0 };
+            let ended = BTreeSet::new();
+            let status = Status { token, started: false, done: false, ended, epoch: 0, is_last: false };
             leading.statuses.insert(member.id, status);
         }
         self.begin_driver(at, deployment, false);
     }
 
     pub fn attach(&mut self, at: Process, deployment: Deployment) {
+        let token = deployment.token;
+        let Some(leading) = self.leading(at) else { return };
+        let held = |member: &Member| leading.statuses.get(&member.id).filter(|status| status.token == token);
+        let goes_on = |status: &Status| status.started && !status.done && !status.is_last;
+        if !deployment.members.iter().all(|member| held(member).is_some_and(goes_on)) {
+            let error = Error::new(ErrorKind::Cluster, "the attempt had not begun, or was about to end");
+            self.decide(at, highwater_jobmaster::Event::Failed { token, error, unreachable: Vec::new() });
+            return self.decide(at, highwater_jobmaster::Event::Concluded { token });
+        }
         self.seen.attached += 1;
         self.begin_driver(at, deployment, true);
     }
@@ -75,6 +98,7 @@ impl World {
             restore: None,
             is_running: false,
             is_final_asked: false,
+            stopping: None,
             publishing: false,
             is_ending: false,
             asked: None,
@@ -105,8 +129,12 @@ impl World {
             (Tag::Locate { token, id }, Err(failure)) => {
                 self.task_says(at, token, Event::LocateFailed { id, error: failure.why });
             }
-            (Tag::Publish { token, id }, Ok(_)) => self.append_completed(at, token, id),
-            (Tag::Publish { token, id }, Err(Failure { may_have_happened, why: error, .. })) => {
+            // A savepoint that the job goes on after is its user's: it does not count.
+            (Tag::Publish { token, id, kind: CheckpointKind::Savepoint }, Ok(_)) => {
+                self.published(at, token, Event::Published { id });
+            }
+            (Tag::Publish { token, id, .. }, Ok(_)) => self.append_completed(at, token, id),
+            (Tag::Publish { token, id, .. }, Err(Failure { may_have_happened, why: error, .. })) => {
                 self.published(at, token, Event::PublishFailed { id, error, may_have_happened });
             }
             (tag, result) => self.engine.say(format_args!("{at:?}: nobody waits for {tag:?}: {result:?}")),
@@ -118,7 +146,7 @@ impl World {
         let (config, input) = (self.setup.checkpoints.clone(), self.setup.input);
         let Some(leading) = self.leading(at) else { return };
         let candidate = |id: &CheckpointId| {
-            let (path, is_savepoint, verdict) = (format!("chk-{id}"), false, Ok(()));
+            let (path, is_savepoint, verdict) = (format!("chk-{id}"), false, leading.damaged.verdict(*id));
             Candidate { id: *id, path, is_savepoint, verdict }
         };
         let choice = recovery::choose(leading.completed.iter().map(candidate).collect());
@@ -194,13 +222,14 @@ impl World {
         let Some(driver) = self.driver(at, token).filter(|driver| driver.is_running && !driver.is_ending) else {
             return;
         };
-        if ended == workers && !driver.is_final_asked {
+        let end = if driver.stopping.is_some() { JobEnd::Stopped } else { JobEnd::Finished };
+        if ended == workers && !driver.is_final_asked && driver.stopping.is_none() {
             driver.is_final_asked = true;
             self.bad_moment();
             self.request(at, RequestKind::Final);
         }
         if all_done {
-            self.decide(at, highwater_jobmaster::Event::Ended { token, end: JobEnd::Finished });
+            self.decide(at, highwater_jobmaster::Event::Ended { token, end });
             self.end_attempt(at, token);
         }
     }
@@ -209,6 +238,50 @@ impl World {
         let id = RequestId(self.leading(at).map_or(0, Leading::next_request));
         self.coordinate(at, Event::Request(Request { id, kind }));
         id
+    }
+
+    /// Somebody asks for a savepoint.
+    pub fn take_savepoint(&mut self, at: Process) {
+        if self.running_driver(at).is_some() {
+            self.request(at, RequestKind::Savepoint);
+        }
+    }
+
+    /// Somebody asks for the end of the job.
+    pub fn stop(&mut self, at: Process, stopping: Stopping) {
+        let Some(driver) = self.running_driver(at) else { return };
+        if driver.stopping.is_some() || driver.is_final_asked {
+            return;
+        }
+        driver.stopping = Some(stopping);
+        self.bad_moment();
+        self.request(
+            at,
+            match stopping {
+                Stopping::WithCheckpoint => RequestKind::Final,
+                Stopping::WithSavepoint => RequestKind::FinalSavepoint,
+            },
+        );
+    }
+
+    fn running_driver(&mut self, at: Process) -> Option<&mut Driver> {
+        self.leading(at)?.driver.as_mut().filter(|driver| driver.is_running && !driver.is_ending)
+    }
+
+    /// A task of the attempt has failed: what it was to restore may be damaged.
+    pub fn task_failed(&mut self, at: Process, token: AttemptToken, error: Error, unreachable: Unreachable) {
+        let driver = self.driver(at, token).filter(|driver| !driver.is_running);
+        let restored = driver.and_then(|driver| driver.restore);
+        let event = match restored {
+            Some(id) if error.kind() == ErrorKind::Corrupt => {
+                if let Some(leading) = self.leading(at) {
+                    leading.damaged.found(id, error.to_string());
+                }
+                highwater_jobmaster::Event::PassedOver { token, error }
+            }
+            _ => highwater_jobmaster::Event::Failed { token, error, unreachable },
+        };
+        self.decide(at, event);
     }
 
     pub fn take_checkpoint(&mut self, at: Process, token: AttemptToken) {
@@ -263,13 +336,15 @@ impl World {
     fn carry_out_checkpoint(&mut self, at: Process, token: AttemptToken, command: Command) {
         match command {
             Command::Locate { id, .. } => self.ask(at, Tag::Locate { token, id }, Ask::Locate(id)),
-            Command::Trigger { id, .. } => self.order_all(at, token, &Order::Trigger { token, id }),
-            Command::Publish { metadata, .. } => {
+            Command::Trigger { id, kind } => {
+                self.order_all(at, token, &Order::Trigger { token, id, is_last: kind.is_final() });
+            }
+            Command::Publish { metadata, kind } => {
                 if let Some(driver) = self.driver(at, token) {
                     driver.publishing = true;
                 }
                 self.bad_moment();
-                self.ask(at, Tag::Publish { token, id: metadata.id }, Ask::Publish(metadata));
+                self.ask(at, Tag::Publish { token, id: metadata.id, kind }, Ask::Publish(metadata));
             }
             Command::NotifyComplete { id } => self.order_all(at, token, &Order::Complete { token, id }),
             // Here sinks keep what they have staged for the checkpoint that comes next.
@@ -291,10 +366,21 @@ impl World {
             Outcome::Failed(reason) => Err(reason.to_string()),
             Outcome::InDoubt { error } => Err(error.clone()),
         };
-        if result.is_ok() && report.kind == CheckpointKind::Final {
-            self.order_all(at, token, &Order::Finish { token });
+        match report.kind {
+            kind if kind.is_final() && result.is_ok() => self.order_all(at, token, &Order::Finish { token }),
+            CheckpointKind::Savepoint if result.is_ok() => self.check_savepoint(report.id),
+            CheckpointKind::FinalSavepoint => self.go_on_without_savepoint(at, token),
+            _ => {}
         }
         self.answered_request(at, token, &report.requests, result);
+    }
+
+    /// The savepoint that the job was to end with has failed.
+    fn go_on_without_savepoint(&mut self, at: Process, token: AttemptToken) {
+        let Some(driver) = self.driver(at, token).filter(|driver| !driver.is_ending) else { return };
+        driver.stopping = None;
+        self.order_all(at, token, &Order::Resume { token });
+        self.look_after_attempt(at);
     }
 
     fn answered_request(&mut self, at: Process, token: AttemptToken, of: &[RequestId], result: Result<(), String>) {

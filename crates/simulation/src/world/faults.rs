@@ -1,4 +1,4 @@
-//! What goes wrong, and is mended: all of it before a certain time, after which the job has to come to its end.
+//! What goes wrong, and is mended, and what people ask for: all of it before a certain time, after which the job has to come to its end.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use highwater_checkpoint::RequestId;
 use highwater_core::{ErrorKind, Parallelism};
 use highwater_jobmaster::Event;
 
+use super::driver::Stopping;
 use super::{What, World, ms};
-use crate::network::Role;
+use crate::network::{Process, Role};
 
 /// Nothing goes wrong before that.
 const QUIET: Duration = ms(5000);
@@ -29,7 +30,11 @@ pub(crate) enum Fault {
     BreakConnection(usize),
     UserException(usize),
     NewTaskManager,
+    SlowSinks(usize),
     Rescale,
+    Savepoint,
+    Stop(Stopping),
+    Cancel,
 }
 
 impl World {
@@ -43,6 +48,9 @@ impl World {
             at += self.engine.between(50, pause);
         }
         self.engine.plan_at(until, What::Calm);
+        if let Some((at, end)) = self.setup.end {
+            self.engine.plan_at(at, What::Fault(end));
+        }
     }
 
     fn draw_fault(&mut self) -> Fault {
@@ -50,7 +58,7 @@ impl World {
         let task_manager = random.up_to(self.task_managers.len() - 1);
         let other = (task_manager + 1 + random.up_to(self.task_managers.len() - 2)) % self.task_managers.len();
         let job_manager = random.up_to(self.job_managers.len() - 1);
-        match random.up_to(16) {
+        match random.up_to(20) {
             0..=2 => Fault::KillTaskManager(task_manager),
             3..=4 => Fault::KillJobManager(job_manager),
             5 => Fault::FreezeTaskManager(task_manager),
@@ -63,6 +71,8 @@ impl World {
             12 => Fault::UserException(task_manager),
             13 => Fault::NewTaskManager,
             14 => Fault::PowerCut(task_manager),
+            15..=16 => Fault::SlowSinks(task_manager),
+            17..=18 => Fault::Savepoint,
             _ => Fault::Rescale,
         }
     }
@@ -114,7 +124,24 @@ impl World {
             Fault::UserException(_) => {}
             Fault::NewTaskManager if self.task_managers.len() < 6 => self.add_task_manager(2),
             Fault::NewTaskManager => {}
-            Fault::Rescale => self.ask_for_rescale(),
+            Fault::SlowSinks(index) => self.task_managers[index].slow_until = mended,
+            Fault::Rescale => {
+                let wanted = 1 + self.engine.random.up_to(3) as u32;
+                let Some(parallelism) = Parallelism::new(wanted) else { return };
+                self.ask_leaders(|world, at| {
+                    world.decide(at, Event::Rescale { request: RequestId(0), parallelism });
+                });
+            }
+            Fault::Savepoint => self.ask_leaders(Self::take_savepoint),
+            Fault::Stop(stopping) => {
+                self.ask_leaders(|world, at| world.stop(at, stopping));
+                // It is over soon: whatever can go wrong in it does so now.
+                if self.is_rough() {
+                    let (then, delay) = (self.draw_fault(), self.engine.between(0, 100));
+                    self.engine.plan(delay, What::Fault(then));
+                }
+            }
+            Fault::Cancel => self.ask_leaders(|world, at| world.decide(at, Event::Cancel)),
         }
         self.engine.plan_at(mended, What::Mend(fault));
     }
@@ -130,8 +157,9 @@ impl World {
             Fault::CutPeers(a, b) => self.network.mend((Role::TaskManager, a), (Role::TaskManager, b)),
             Fault::StorageAway => self.storage_away -= 1,
             Fault::StorageAwayFrom(index) => self.job_managers[index].storage_away -= 1,
-            Fault::FreezeTaskManager(_) | Fault::FreezeJobManager(_) => {}
+            Fault::FreezeTaskManager(_) | Fault::FreezeJobManager(_) | Fault::SlowSinks(_) => {}
             Fault::BreakConnection(_) | Fault::UserException(_) | Fault::NewTaskManager | Fault::Rescale => {}
+            Fault::Savepoint | Fault::Stop(_) | Fault::Cancel => {}
         }
     }
 
@@ -141,13 +169,11 @@ impl World {
     }
 
     /// Somebody asks every JobManager that thinks it leads.
-    fn ask_for_rescale(&mut self) {
-        let wanted = 1 + self.engine.random.up_to(3) as u32;
-        let Some(parallelism) = Parallelism::new(wanted) else { return };
+    fn ask_leaders(&mut self, ask: impl Fn(&mut Self, Process)) {
         for index in 0..self.job_managers.len() {
             let at = self.job_manager(index);
             if self.job_managers[index].alive && self.engine.now >= self.job_managers[index].frozen_until {
-                self.decide(at, Event::Rescale { request: RequestId(0), parallelism });
+                ask(self, at);
                 self.arm(at);
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use highwater_checkpoint::recovery::Damaged;
 use highwater_core::{CheckpointId, Error, ErrorKind};
 use highwater_ha::election::{self, Append, RequestId};
 use highwater_ha::{JobState, NotRecorded, Token};
@@ -27,6 +28,8 @@ pub(crate) struct Leading {
     pub driver: Option<Driver>,
     /// The newest that count, oldest first.
     pub completed: Vec<CheckpointId>,
+    /// Those that did not verify.
+    pub damaged: Damaged,
     /// Above every id that attempts of this leader, and of those before it, have used.
     pub next_id: CheckpointId,
     /// This leader uses ids below this one, and the next begins with it: what an older leader asked the storage to delete may be
@@ -102,6 +105,7 @@ impl World {
             statuses: BTreeMap::new(),
             driver: None,
             completed: state.completed.iter().map(|completed| completed.id).collect(),
+            damaged: Damaged::default(),
             next_id: first_id,
             ids_below: CheckpointId(first_id.0 + RESERVED),
             record,
@@ -155,8 +159,7 @@ impl World {
             Notice::Register { .. } => {}
             Notice::Heartbeat => self.decide(at, Event::Heartbeat { id }),
             Notice::Failed { token, kind, unreachable } => {
-                let error = Error::new(kind, "a task failed");
-                self.decide(at, Event::Failed { token, error, unreachable });
+                self.task_failed(at, token, Error::new(kind, "a task failed"), unreachable);
             }
             Notice::Released { token } => self.decide(at, Event::Released { id, token }),
             Notice::Acknowledged { token, id, task, snapshot, files } => {
@@ -266,7 +269,7 @@ impl World {
                 Command::Answer { result, .. } => self.seen.rescaled += u64::from(result.is_ok()),
                 Command::Tell(_) => {}
                 Command::EndJob { result } => {
-                    let text = result.map_or_else(|error| error.to_string(), |_| "finished".to_owned());
+                    let text = result.map_or_else(|error| error.to_string(), |end| format!("{end:?}"));
                     self.append(at, Append::Ended(text.into_bytes()), Recorded::Ended);
                 }
             }

@@ -29,6 +29,18 @@ pub struct Seen {
     pub not_recorded: u64,
     /// Records that waited for a barrier.
     pub stashed: u64,
+    /// Times at which a source was held back by what was on the way.
+    pub held_back: u64,
+    /// Checkpoints that were damaged on their way to a reader.
+    pub misread: u64,
+    /// Savepoints that were taken.
+    pub savepoints: u64,
+    /// Jobs that read everything.
+    pub finished: u64,
+    /// Jobs that were stopped.
+    pub stopped: u64,
+    /// Jobs that were cancelled.
+    pub cancelled: u64,
     /// Jobs that ended with an error before they had ever run.
     pub never_ran: u64,
 }
@@ -46,6 +58,12 @@ impl AddAssign for Seen {
         self.failures += other.failures;
         self.not_recorded += other.not_recorded;
         self.stashed += other.stashed;
+        self.held_back += other.held_back;
+        self.misread += other.misread;
+        self.savepoints += other.savepoints;
+        self.finished += other.finished;
+        self.stopped += other.stopped;
+        self.cancelled += other.cancelled;
         self.never_ran += other.never_ran;
     }
 }

@@ -7,6 +7,8 @@ use highwater_core::{MaxParallelism, Parallelism};
 use highwater_jobmaster::{Config, JobFacts};
 
 use super::What;
+use super::driver::Stopping;
+use super::faults::Fault;
 use crate::engine::Engine;
 use crate::job::Input;
 
@@ -20,6 +22,8 @@ pub struct Setup {
     pub checkpoints: CheckpointConfig,
     /// What goes wrong does so until then.
     pub faults_until: Duration,
+    /// When somebody ends the job, and how.
+    pub end: Option<(Duration, Fault)>,
 }
 
 impl Setup {
@@ -39,7 +43,14 @@ impl Setup {
             records: 100 + engine.random.up_to(200) as u32,
             key_groups: MaxParallelism::new(8).expect("a good number"),
         };
+        let end = match engine.random.up_to(9) {
+            0..=1 => Some(Fault::Stop(Stopping::WithCheckpoint)),
+            2 => Some(Fault::Stop(Stopping::WithSavepoint)),
+            3 => Some(Fault::Cancel),
+            _ => None,
+        };
         Setup {
+            end: end.map(|end| (engine.between(5_000, 30_000), end)),
             job_managers: 1 + engine.random.up_to(2),
             slots,
             input,

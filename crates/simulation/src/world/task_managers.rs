@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use highwater_core::{CheckpointId, ErrorKind, Parallelism};
+use highwater_core::{CheckpointId, Error, ErrorKind, Parallelism};
 use highwater_jobmaster::{AttemptToken, Deployment, TaskManagerId};
 
 use super::asking::{Failure, Tag};
 use super::leading::id_of;
 use super::{What, World, ms};
-use crate::job::{self, Effect, Restored, Worker};
+use crate::job::{self, Effect, Files, Payload, Restored, Worker};
 use crate::network::{Connection, Data, Notice, Order, Process, Role, Status};
 use crate::storage::{Answer, Ask};
 
@@ -26,6 +26,8 @@ pub(crate) struct TaskManager {
     /// Its machine is gone for good, and says nothing more.
     pub power_cut: bool,
     pub frozen_until: Duration,
+    /// Its sinks are slow until then.
+    pub slow_until: Duration,
     pub part: Option<Part>,
     slots: u32,
     connection: Option<usize>,
@@ -38,7 +40,7 @@ pub(crate) struct TaskManager {
     leader: u64,
     /// The newest attempt that it has had a part of.
     newest: Option<AttemptToken>,
-    early: Vec<Data>,
+    pub early: Vec<Data>,
 }
 
 pub(crate) struct Part {
@@ -46,7 +48,7 @@ pub(crate) struct Part {
     deployment: Deployment,
     first_epoch: CheckpointId,
     stage: Stage,
-    workers: BTreeMap<u32, Worker>,
+    pub workers: BTreeMap<u32, Worker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,7 @@ impl Part {
             done: self.stage == Stage::Done,
             ended: ended.collect(),
             epoch: self.workers.values().map(Worker::epoch).max().unwrap_or(self.first_epoch.0),
+            is_last: self.workers.values().any(Worker::is_last),
         }
     }
 
@@ -131,9 +134,15 @@ impl World {
         }
         let it = self.it(at);
         let Some(part) = it.part.as_mut().filter(|part| part.stage == Stage::Running) else { return };
-        let effects: Vec<(u32, Vec<Effect>)> =
-            part.workers.iter_mut().map(|(subtask, worker)| (*subtask, worker.read())).collect();
-        let token = part.token;
+        let most = if now < it.slow_until { 1 } else { usize::MAX };
+        let mut held_back = 0;
+        let worked = part.workers.iter_mut().map(|(subtask, worker)| {
+            held_back += u64::from(!worker.has_room());
+            let effects = worker.read().into_iter().chain(worker.process(most, now));
+            (*subtask, effects.collect())
+        });
+        let (token, effects) = (part.token, worked.collect::<Vec<(u32, Vec<Effect>)>>());
+        self.seen.held_back += held_back;
         effects.into_iter().for_each(|(subtask, effects)| self.carry_out_work(at, token, subtask, effects));
     }
 
@@ -199,7 +208,13 @@ impl World {
             }
             Order::Registered { leader } => (it.leader, it.registered) = (leader, true),
             Order::Start { deployment, first_epoch, restore } => self.start(at, deployment, first_epoch, restore),
-            Order::Trigger { token, id } => self.each_worker(at, token, |worker| worker.trigger(id)),
+            Order::Trigger { token, id, is_last } => {
+                self.each_worker(at, token, |worker| worker.trigger(id, is_last));
+            }
+            Order::Resume { token } => self.each_worker(at, token, |worker| {
+                worker.resume();
+                Vec::new()
+            }),
             Order::Complete { token, id } => {
                 self.check_counts(id);
                 self.each_worker(at, token, |worker| worker.complete(id));
@@ -227,7 +242,7 @@ impl World {
         match restore {
             Some(id) => {
                 self.check_counts(id);
-                self.ask(at, Tag::Restore { token }, Ask::Open(id));
+                self.ask(at, Tag::Restore { token, id }, Ask::Open(id));
             }
             None => self.restored(at, &Restored::default()),
         }
@@ -237,14 +252,20 @@ impl World {
     pub fn task_manager_answered(&mut self, at: Process, tag: Tag, result: Result<Answer, Failure>) {
         let part = self.it(at).part.as_ref().map(|part| (part.token, part.stage));
         match (tag, result) {
-            (Tag::Restore { token }, result) if part == Some((token, Stage::Restoring)) => match result {
-                Ok(Answer::Opened(restored)) => self.restored(at, &restored),
-                Ok(_) => {}
-                Err(failure) => {
-                    self.engine.say(format_args!("{at:?} cannot restore: {}", failure.why));
-                    self.fail_part(at, failure.kind, Vec::new());
+            (Tag::Restore { token, id }, result) if part == Some((token, Stage::Restoring)) => {
+                let restored = match result {
+                    Ok(Answer::Opened(files)) => self.verified(at, id, files),
+                    Ok(_) => return,
+                    Err(failure) => Err(Error::new(failure.kind, failure.why)),
+                };
+                match restored {
+                    Ok(restored) => self.restored(at, &restored),
+                    Err(error) => {
+                        self.engine.say(format_args!("{at:?} cannot restore: {error}"));
+                        self.fail_part(at, error.kind(), Vec::new());
+                    }
                 }
-            },
+            }
             (Tag::Wrote { token, id, task, snapshot, files }, Ok(_)) if part == Some((token, Stage::Running)) => {
                 self.say_to_leader(at, Notice::Acknowledged { token, id, task, snapshot, files });
             }
@@ -253,6 +274,30 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// What was read of a checkpoint, which may have been damaged on its way: once at most for each, since a leader gives one up that is
+    /// damaged again.
+    fn verified(&mut self, at: Process, id: CheckpointId, mut files: Files) -> Result<Restored, Error> {
+        let is_damaged = self.is_rough() && !self.misread.contains(&id) && self.engine.random.chance(20);
+        let place = if is_damaged { self.flip_a_bit(&mut files) } else { None };
+        let opened = job::open(id, &files).map(|(_, restored)| restored);
+        if let Some((name, byte)) = place {
+            self.misread.insert(id);
+            self.seen.misread += 1;
+            self.engine.say(format_args!("{at:?}: a bit of byte {byte} of {name} of {id} was damaged on its way"));
+            self.check_verified(id, &name, byte, &opened);
+        }
+        opened
+    }
+
+    fn flip_a_bit(&mut self, files: &mut Files) -> Option<(String, usize)> {
+        let random = &mut self.engine.random;
+        let which = random.up_to(files.len().checked_sub(1)?);
+        let (name, bytes) = files.iter_mut().nth(which)?;
+        let byte = random.up_to(bytes.len().checked_sub(1)?);
+        bytes[byte] ^= 1 << random.up_to(7);
+        Some((name.clone(), byte))
     }
 
     /// The state is there: the processes connect to each other.
@@ -309,7 +354,7 @@ impl World {
                 Effect::Send { to, what } => self.send_data(at, Data { token, from: subtask, to, what }),
                 Effect::Snapshot { id, operator, content } => {
                     let Some(parallelism) = self.it(at).part.as_ref().and_then(Part::parallelism) else { return };
-                    let Ok(bytes) = postcard::to_stdvec(&content) else { return };
+                    let bytes = content.encode();
                     let key_groups = self.setup.input.key_groups;
                     let (snapshot, files) = job::handles(operator, subtask, parallelism, key_groups, id, &bytes);
                     let (task, name) = (job::task(operator, subtask), format!("{operator}-{subtask}"));
@@ -327,6 +372,9 @@ impl World {
         let to = self.it(at).part.as_ref().and_then(|part| part.member(data.to)).map(|id| self.process_of(id));
         let Some(to) = to else { return };
         self.network.channels.entry((at, to)).or_default().push_back(data);
+        if matches!(data.what, Payload::Record { .. }) {
+            self.check_on_the_way(at, to, data);
+        }
         let delay = if to == at { Duration::ZERO } else { self.engine.between(0, 20) };
         self.engine.plan(delay, What::Data { from: at, to });
     }
@@ -342,12 +390,15 @@ impl World {
     }
 
     fn receive(&mut self, at: Process, data: Data) {
+        let now = self.engine.now;
         let it = self.it(at);
+        let is_slow = now < it.slow_until;
         let is_to_come = it.newest.is_none_or(|newest| newest < data.token);
         match &mut it.part {
             Some(part) if part.token == data.token && part.stage == Stage::Running => {
                 let Some(worker) = part.workers.get_mut(&data.to) else { return };
-                let effects = worker.receive(data.from, data.what);
+                worker.receive(data.from, data.what);
+                let effects = if is_slow { Vec::new() } else { worker.process(usize::MAX, now) };
                 self.seen.stashed += u64::from(worker.stashed() > 0);
                 self.carry_out_work(at, data.token, data.to, effects);
             }
@@ -472,6 +523,7 @@ impl TaskManager {
             alive: true,
             power_cut: false,
             frozen_until: Duration::ZERO,
+            slow_until: Duration::ZERO,
             part: None,
             slots,
             connection: None,
