@@ -1,4 +1,4 @@
-//! Two hundred seeds, in parts that run side by side. One that fails is printed with the command that replays it.
+//! Three hundred seeds, in parts that run side by side. One that fails is printed with the command that replays it.
 
 use highwater_simulation::{Seen, run};
 
@@ -42,6 +42,11 @@ fn the_invariants_hold_and_the_job_ends_with_seeds_of_the_first_part() {
 #[test]
 fn the_invariants_hold_and_the_job_ends_with_seeds_of_the_second_part() {
     run_all(100..200);
+}
+
+#[test]
+fn the_invariants_hold_and_the_job_ends_with_seeds_of_the_third_part() {
+    run_all(200..300);
 }
 
 #[test]

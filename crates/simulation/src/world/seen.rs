@@ -33,6 +33,8 @@ pub struct Seen {
     pub held_back: u64,
     /// Checkpoints that were damaged on their way to a reader.
     pub misread: u64,
+    /// Parts of attempts that were dropped because the leader fell silent and no other came.
+    pub dropped_alone: u64,
     /// Savepoints that were taken.
     pub savepoints: u64,
     /// Jobs that read everything.
@@ -60,6 +62,7 @@ impl AddAssign for Seen {
         self.stashed += other.stashed;
         self.held_back += other.held_back;
         self.misread += other.misread;
+        self.dropped_alone += other.dropped_alone;
         self.savepoints += other.savepoints;
         self.finished += other.finished;
         self.stopped += other.stopped;

@@ -33,6 +33,8 @@ pub(crate) struct TaskManager {
     connection: Option<usize>,
     registered: bool,
     heard: Duration,
+    /// When it drops its part, unless a leader comes: the last one fell silent, and may have given it up.
+    alone_at: Option<Duration>,
     ticks: u64,
     /// Which JobManager it asks next.
     next: usize,
@@ -126,11 +128,18 @@ impl World {
         match it.connection {
             None => self.connect(at),
             Some(connection) if silent >= if it.registered { SILENCE } else { NO_ANSWER } => {
+                if it.registered {
+                    it.alone_at = Some(now + SILENCE);
+                }
                 self.close(connection, Role::TaskManager);
                 self.leader_lost(at, connection);
             }
             Some(_) if it.registered && it.ticks.is_multiple_of(5) => self.say_to_leader(at, Notice::Heartbeat),
             Some(_) => {}
+        }
+        if self.it(at).alone_at.take_if(|alone_at| *alone_at <= now).is_some() {
+            self.seen.dropped_alone += u64::from(self.it(at).part.is_some());
+            self.end_part(at);
         }
         let it = self.it(at);
         let Some(part) = it.part.as_mut().filter(|part| part.stage == Stage::Running) else { return };
@@ -206,7 +215,7 @@ impl World {
                 self.close(connection, Role::TaskManager);
                 self.leader_lost(at, connection);
             }
-            Order::Registered { leader } => (it.leader, it.registered) = (leader, true),
+            Order::Registered { leader } => (it.leader, it.registered, it.alone_at) = (leader, true, None),
             Order::Start { deployment, first_epoch, restore } => self.start(at, deployment, first_epoch, restore),
             Order::Trigger { token, id, is_last } => {
                 self.each_worker(at, token, |worker| worker.trigger(id, is_last));
@@ -529,6 +538,7 @@ impl TaskManager {
             connection: None,
             registered: false,
             heard: Duration::ZERO,
+            alone_at: None,
             ticks: 0,
             next: 0,
             leader: 0,
