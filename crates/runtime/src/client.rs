@@ -119,7 +119,9 @@ impl JobClient {
             {
                 let _ = driver.send(Signal::Request { request, reply: reply.clone() });
             }
-            (_, JobPhase::Waiting) => refuse("the job waits for TaskManagers: ask again when it runs"),
+            (_, JobPhase::Waiting) => {
+                refuse("the job waits for TaskManagers or for its storage: ask again when it runs")
+            }
             (_, JobPhase::Starting) => refuse("the job is starting: ask again when it runs"),
             (_, JobPhase::Restarting) => refuse("the job is restarting after a failure: ask again when it runs"),
             (_, JobPhase::Running | JobPhase::Stopping | JobPhase::Ended) => refuse("the job has ended"),

@@ -132,6 +132,8 @@ impl Driver<'_> {
             | Signal::Heartbeat { .. }
             | Signal::Lost { .. }
             | Signal::Released { .. }
+            | Signal::Prepared { .. }
+            | Signal::StorageAway { .. }
             | Signal::Leave
             | Signal::Fenced { .. }
             | Signal::Leadership(_) => Ok(None),

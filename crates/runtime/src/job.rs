@@ -188,7 +188,9 @@ pub fn execute(graph: Graph, config: JobConfig) -> Result<JobEnd> {
 /// Leads the job, whose workers are all in this process.
 fn lead(process: &Process) -> Result<JobEnd> {
     let config = &process.config;
-    let store = process.store()?;
+    let store = process.store();
+    // Of one that is away now nobody knows whether it was ever there: its name may be wrong.
+    store.as_ref().map(|store| store.create()).transpose()?;
     let lock = store.as_ref().map(|store| store.lock()).transpose()?;
     let (sender, signals) = channel();
     let (inbox_sender, inbox) = channel();
@@ -229,9 +231,9 @@ impl Process {
     }
 
     /// The job's folder in the checkpoint storage, if there are checkpoints.
-    pub fn store(&self) -> Result<Option<Arc<JobStore>>> {
-        let open = |storage| JobStore::open(Arc::clone(storage), self.config.name.clone());
-        Ok(self.config.storage.as_ref().map(open).transpose()?.map(Arc::new))
+    pub fn store(&self) -> Option<Arc<JobStore>> {
+        let folder = |storage| Arc::new(JobStore::new(Arc::clone(storage), self.config.name.clone()));
+        self.config.storage.as_ref().map(folder)
     }
 
     /// What decides about the attempts of a job in one process.

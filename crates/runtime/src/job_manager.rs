@@ -4,6 +4,7 @@
 //! users ask for. A signal goes to the JobMaster if it is about processes, else to the driver of the attempt.
 
 mod attempts;
+mod preparation;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,22 +13,29 @@ use std::time::Duration;
 
 use highwater_checkpoint::RequestId;
 use highwater_checkpoint::recovery::Damaged;
+use highwater_control::Health;
 use highwater_core::{CheckpointId, Clock, Error, Result};
 use highwater_ha::LeadershipEvent;
 use highwater_jobmaster::{AttemptToken, Command, Event, JobEnd as MasterEnd, JobMaster, TaskManagerId};
 use highwater_storage::{JobStore, Lock, SnapshotDir};
 
+use self::preparation::Preparation;
+pub(crate) use self::preparation::{NotPrepared, Prepared};
 use crate::client::{Answer, JobRequest};
 use crate::cluster::Ledger;
 use crate::control::{Held, Signal, TaskEvent};
 use crate::driver::{Driver, End};
-use crate::job::{JobEnd, Process};
+use crate::job::{JobEnd, Process, stopped_at_once};
 use crate::link::Link;
 use crate::recovery;
+use crate::status::JobPhase;
 use crate::wire::Order;
 
 /// How long it may be silent on the channel before the time is looked at.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How often people are told that the storage is still waited for.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 pub(crate) struct JobManager<'a> {
     process: &'a Process,
@@ -42,6 +50,12 @@ pub(crate) struct JobManager<'a> {
     sender: Sender<Signal>,
     /// Where it is made known what counts, if others may lead after this one.
     ledger: Option<Arc<Ledger>>,
+    /// Where it is probed, in a cluster.
+    health: Option<Health>,
+    /// The attempt that is about to be deployed or taken over.
+    preparing: Option<Preparation>,
+    /// When people were last told that the storage is away, if it is.
+    said_away: Option<Duration>,
     /// The attempt that is deployed.
     attempt: Option<Attempt<'a>>,
     /// Facts that the JobMaster has not been told yet.
@@ -52,6 +66,12 @@ pub(crate) struct JobManager<'a> {
     cancels: Vec<Sender<Answer>>,
     /// Why this process leads no longer, though the job is not over.
     over: Option<Term>,
+}
+
+/// What a JobManager has that is not the only one of its job.
+pub(crate) struct InCluster {
+    pub ledger: Arc<Ledger>,
+    pub health: Health,
 }
 
 /// How the time ends in which a process leads.
@@ -111,8 +131,9 @@ impl<'a> JobManager<'a> {
         (store, lock): (Option<Arc<JobStore>>, Option<Lock>),
         master: JobMaster,
         sender: Sender<Signal>,
-        ledger: Option<Arc<Ledger>>,
+        cluster: Option<InCluster>,
     ) -> Self {
+        let (ledger, health) = cluster.map(|InCluster { ledger, health }| (ledger, health)).unzip();
         JobManager {
             process,
             clock: Arc::clone(&process.config.clock),
@@ -122,6 +143,9 @@ impl<'a> JobManager<'a> {
             links: BTreeMap::new(),
             held: BTreeMap::new(),
             sender,
+            health,
+            preparing: None,
+            said_away: None,
             attempt: None,
             facts: VecDeque::new(),
             rescales: Rescales::default(),
@@ -169,6 +193,7 @@ impl<'a> JobManager<'a> {
 
     /// Drops what this process has of the attempt, and tells nobody.
     fn leave(&mut self) {
+        self.preparing = None;
         if let Some(mut attempt) = self.attempt.take() {
             attempt.driver.end(&End::Aborted("this JobManager leads no longer: ask again".to_owned()));
         }
@@ -186,6 +211,7 @@ impl<'a> JobManager<'a> {
                 // This JobManager holds a sender.
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the channel of signals is closed")),
             }
+            self.look_at_storage();
             let decided = self.decide();
             if let Some(term) = self.over.take() {
                 return Ok(term);
@@ -242,11 +268,27 @@ impl<'a> JobManager<'a> {
                 }
                 if self.attempt.as_ref().is_some_and(|attempt| attempt.token == token) {
                     self.drive(Signal::Task { id, token, event });
+                } else if let TaskEvent::Failed { error, .. } = event {
+                    // It may be one that is to be taken over.
+                    self.facts.push_back(Event::Failed { token, error, unreachable: Vec::new() });
                 }
             }
             Signal::Stop => {
                 self.facts.push_back(Event::Stop);
+                if let Some(preparing) = &mut self.preparing {
+                    preparing.stops += 1;
+                }
                 self.drive(Signal::Stop);
+            }
+            Signal::Prepared { token, result } => {
+                if let Some(preparation) = self.preparing.take_if(|it| it.deployment.token == token) {
+                    self.prepared(&preparation, result);
+                }
+            }
+            Signal::StorageAway { token, why } => {
+                if let Some(preparing) = self.preparing.as_mut().filter(|it| it.deployment.token == token) {
+                    preparing.trouble(why);
+                }
             }
             Signal::Request { request: JobRequest::Cancel, reply } => {
                 let _ = reply.send(Answer::Accepted);
@@ -266,6 +308,37 @@ impl<'a> JobManager<'a> {
             }
             signal => self.drive(signal),
         }
+    }
+
+    /// Says that the storage is waited for, if it is; and waits no longer for an attempt that is to be stopped.
+    fn look_at_storage(&mut self) {
+        let now = self.clock.monotonic();
+        let Some(preparing) = &self.preparing else { return };
+        let (stops, away) = (preparing.stops, preparing.is_away(now));
+        if let Some(why) = away.filter(|_| self.said_away.is_none_or(|said| now.saturating_sub(said) >= SAY_AGAIN)) {
+            tracing::warn!(why, "the checkpoint storage does not answer as it should, and is waited for");
+            self.said_away = Some(now);
+            self.process.config.status().waiting(&format!("for the checkpoint storage: {why}"));
+            self.set_ready(false);
+        }
+        if (stops > 1 || (stops > 0 && self.said_away.is_some()))
+            && let Some(Preparation { deployment, then, .. }) = self.preparing.take()
+        {
+            self.not_begun(&deployment, then, Some(stopped_at_once()));
+        }
+    }
+
+    /// The storage has answered, whatever it was.
+    fn storage_answers(&mut self) {
+        if self.said_away.take().is_some() {
+            tracing::info!("the checkpoint storage answers again");
+            self.process.config.status().enter(JobPhase::Starting);
+            self.set_ready(true);
+        }
+    }
+
+    fn set_ready(&self, is_ready: bool) {
+        self.health.iter().for_each(|health| health.set_ready(is_ready));
     }
 
     /// Tells the driver of the attempt, if there is one, and the JobMaster what comes of it.

@@ -25,7 +25,7 @@ pub enum JobPhase {
     Running,
     /// An attempt failed, and not all tasks of the next run yet.
     Restarting,
-    /// It waits for TaskManagers.
+    /// It waits for TaskManagers, or for its checkpoint storage.
     Waiting,
     /// It was asked to stop.
     Stopping,
@@ -174,7 +174,7 @@ impl JobStatus {
         inner.restarts += 1;
     }
 
-    /// There are not enough slots.
+    /// There are not enough slots, or the checkpoint storage is away.
     pub(crate) fn waiting(&self, why: &str) {
         let mut inner = lock(&self.inner);
         (inner.phase, inner.reason) = (JobPhase::Waiting, why.to_owned());

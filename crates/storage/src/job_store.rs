@@ -64,13 +64,22 @@ impl CheckpointDir {
 }
 
 impl JobStore {
+    /// The folder of `job`, whether it is there or not: the storage is not asked.
+    pub fn new(storage: Arc<dyn CheckpointStorage>, job: JobName) -> Self {
+        JobStore { storage, layout: Layout::new(job) }
+    }
+
     /// The folder of `job`, created if missing.
     pub fn open(storage: Arc<dyn CheckpointStorage>, job: JobName) -> Result<Self> {
-        let layout = Layout::new(job);
-        storage.create_dir(&layout.job())?;
-        storage.create_dir(&layout.shared())?;
-        storage.create_dir(&layout.taskowned())?;
-        Ok(JobStore { storage, layout })
+        let store = Self::new(storage, job);
+        store.create()?;
+        Ok(store)
+    }
+
+    /// Creates the folder, if it is missing.
+    pub fn create(&self) -> Result<()> {
+        let dirs = [self.layout.job(), self.layout.shared(), self.layout.taskowned()];
+        dirs.iter().try_for_each(|dir| self.storage.create_dir(dir))
     }
 
     /// The storage it lies in.

@@ -2,6 +2,7 @@
 //! tolerated.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use highwater::connectors::CollectSink;
@@ -100,6 +101,28 @@ fn more_failures_in_a_row_than_are_tolerated_fail_the_job() {
             assert!(error.to_string().contains(words), "{error}");
         }
     }
+}
+
+#[test]
+fn a_restart_waits_for_a_storage_that_does_not_answer_and_that_is_no_further_failure() {
+    let (attempts, committed) = returns(|| {
+        let storage = FaultyStorage::new(Arc::new(MemoryStorage::new()));
+        let (env, sink) = (on(Arc::new(storage.clone()), 1, 100), CollectSink::new());
+        env.set_restart_strategy(at_once(1));
+        let failed = AtomicBool::new(false);
+        counting(&env, until_ended(&env, 2), &sink, move |number| {
+            if number != 50 || failed.swap(true, Ordering::Relaxed) {
+                return Ok(());
+            }
+            // A checkpoint that is under way may be asking too.
+            let next = storage.count(Call::List) + 5;
+            (next..next + 4).for_each(|n| storage.set(Call::List, n, Fate::Fails));
+            Err("once".into())
+        });
+        (run(&env).unwrap().attempts, sink.committed())
+    });
+    assert_eq!(attempts, 2);
+    assert_exactly_once(&committed, 100);
 }
 
 /// A job with so much state that it goes to files, whose `n`-th `call` fails.

@@ -1,7 +1,7 @@
 //! A cluster of child processes.
 
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use highwater_control::{Addresses, Answer, ClusterClient, Request};
@@ -115,6 +115,36 @@ impl<'a> Cluster<'a> {
         removed.wait().unwrap();
     }
 
+    /// Kills a JobManager for good.
+    pub fn remove_job_manager(&mut self, index: usize) {
+        self.addresses.remove(index);
+        let mut removed = self.job_managers.remove(index);
+        removed.kill().unwrap();
+        removed.wait().unwrap();
+    }
+
+    /// Asks a process to end, which it does well; with it is gone for good.
+    pub fn terminate(&mut self, part: Part, index: usize) {
+        if part == Part::JobManager {
+            self.addresses.remove(index);
+        }
+        let mut process = self.of(part).remove(index);
+        terminate(&process);
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                break status;
+            }
+            self.look_again(began);
+        };
+        assert!(status.success(), "it ended with {status}:\n{}", self.job.last_messages());
+    }
+
+    /// Where each JobManager listens.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
     /// Waits until something has happened; false if the job has ended before.
     pub fn waits(&mut self, mut for_it: impl FnMut(&Job) -> bool) -> bool {
         let began = Instant::now();
@@ -170,6 +200,12 @@ impl<'a> Cluster<'a> {
         assert!(began.elapsed() < PATIENCE, "the job hangs:\n{}", self.job.last_messages());
         std::thread::sleep(LOOK);
     }
+}
+
+/// Sends a process SIGTERM.
+pub fn terminate(process: &Child) {
+    let sent = Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 /// Waits until a log has been read, stops the job, and compares.

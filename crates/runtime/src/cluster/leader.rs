@@ -14,7 +14,7 @@ use super::record::decode_outcome;
 use super::{JobManagerConfig, Ledger, identity, told_address};
 use crate::control::Signal;
 use crate::job::{JobEnd, Process};
-use crate::job_manager::{JobManager, Term};
+use crate::job_manager::{InCluster, JobManager, Term};
 
 /// How long the HA directory may take to answer at the start, and how long between two tries.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -160,8 +160,8 @@ impl Manager<'_> {
         let (process, token) = (self.process, leadership.token());
         let ledger = Arc::new(Ledger::new(leadership, state)?);
         let master = process.job_master_of(self.role, token.0, ledger.job())?;
-        let store = (process.store()?, None);
-        let manager = JobManager::new(process, store, master, self.signals.clone(), Some(Arc::clone(&ledger)));
+        let cluster = InCluster { ledger, health: self.health.clone() };
+        let manager = JobManager::new(process, (process.store(), None), master, self.signals.clone(), Some(cluster));
         self.desk.lead(token.0, &self.address);
         self.health.set_ready(true);
         manager.run(received)

@@ -46,7 +46,7 @@ pub(crate) fn work(process: &Process, role: &TaskManagerConfig) -> Result<JobEnd
             role.listen, role.job_managers
         ))
     })?;
-    let store = process.store()?;
+    let store = process.store();
     let id = TaskManagerId(draw());
     let identity = identity(process);
     let register = v1::Register {

@@ -8,30 +8,88 @@ use highwater_checkpoint::{Coordinator, JobPlan, OperatorPlan};
 use highwater_core::{CheckpointId, Error, ErrorKind, MaxParallelism, OperatorUid, Parallelism, Result, TaskId};
 use highwater_jobmaster::{AttemptToken, Deployment, Event, Notice, TaskManagerId};
 
+use super::preparation::{NotPrepared, Preparation, Prepared, Search, Then};
 use super::{Attempt, JobManager, Term};
 use crate::checkpoint_io::{CheckpointIo, Work};
 use crate::client::{Answer, JobRequest};
 use crate::control::{Held, Signal};
 use crate::driver::{Checkpoints, Driver, End, Requests, Tidy, Voice};
 use crate::link::Link;
-use crate::recovery::{self, ClaimMode, Found, Known, StartFrom};
+use crate::recovery::{ClaimMode, Found, StartFrom};
 use crate::restore::Restored;
 use crate::wire::{Order, Start};
 
 impl<'a> JobManager<'a> {
-    /// Deploys an attempt, or says that it has failed.
+    /// Deploys an attempt once it is prepared.
     pub(super) fn deploy(&mut self, deployment: &Deployment) {
-        let token = deployment.token;
-        match self.start(deployment) {
-            Ok(driver) => self.drive_from_now_on(deployment, driver),
-            Err(error) => {
-                self.facts.push_back(Event::Failed { token, error, unreachable: Vec::new() });
-                // Who was not told to start has nothing to drop.
-                let members = deployment.members.iter().map(|member| member.id);
-                self.facts.extend(members.map(|id| Event::Released { id, token }));
-                self.facts.push_back(Event::Concluded { token });
-            }
+        self.prepare(deployment, Then::Deploy);
+    }
+
+    /// Takes over an attempt that an earlier leader has deployed, as it runs, once that is prepared.
+    pub(super) fn attach(&mut self, deployment: &Deployment) {
+        let triggered = deployment.members.iter().filter_map(|member| self.held.get(&member.id)?.triggered).max();
+        self.history.next_id = self.history.next_id.max(triggered.map_or(CheckpointId(1), CheckpointId::next));
+        self.prepare(deployment, Then::Attach);
+    }
+
+    /// Looks for what the attempt goes on from.
+    fn prepare(&mut self, deployment: &Deployment, then: Then) {
+        let config = &self.process.config;
+        let search = Search {
+            store: self.store.clone(),
+            storage: config.storage.clone(),
+            ledger: self.ledger.clone(),
+            job: config.name.clone(),
+            start_from: config.start_from.clone(),
+            first_own: self.history.first_own,
+            next_id: self.history.next_id,
+            damaged: self.history.damaged.clone(),
+        };
+        let (signals, now) = (self.sender.clone(), self.clock.monotonic());
+        match Preparation::start(search, (deployment, then), signals, now) {
+            Ok(preparation) => self.preparing = Some(preparation),
+            Err(error) => self.not_begun(deployment, then, Some(error)),
         }
+    }
+
+    /// The storage has answered: goes on with the attempt.
+    pub(super) fn prepared(&mut self, preparation: &Preparation, result: Result<Prepared, NotPrepared>) {
+        self.storage_answers();
+        let Preparation { deployment, then, stops, .. } = preparation;
+        let prepared = match result {
+            Ok(prepared) => prepared,
+            Err(NotPrepared::Failed(error)) => return self.not_begun(deployment, *then, Some(error)),
+            Err(NotPrepared::Fenced(why)) => return self.over = Some(Term::Revoked { why }),
+        };
+        self.history.chosen = prepared.chosen;
+        if self.store.is_some() {
+            self.history.first_own.get_or_insert(prepared.found.next_id);
+        }
+        let begun = match then {
+            Then::Deploy => self.start(deployment, &prepared.found),
+            Then::Attach => self.take_over(deployment, &prepared.found),
+        };
+        match begun {
+            Ok(driver) => self.drive_from_now_on(deployment, driver),
+            Err(error) => return self.not_begun(deployment, *then, Some(error)),
+        }
+        if *then == Then::Attach {
+            tracing::info!(attempt = %deployment.token, "taking over the attempt, which runs on");
+            self.begin();
+        }
+        (0..*stops).for_each(|_| self.drive(Signal::Stop));
+    }
+
+    /// This JobManager has no part of the attempt, and will have none.
+    pub(super) fn not_begun(&mut self, deployment: &Deployment, then: Then, error: Option<Error>) {
+        let token = deployment.token;
+        self.facts.extend(error.map(|error| Event::Failed { token, error, unreachable: Vec::new() }));
+        if then == Then::Deploy {
+            // Who was not told to start has nothing to drop.
+            let members = deployment.members.iter().map(|member| member.id);
+            self.facts.extend(members.map(|id| Event::Released { id, token }));
+        }
+        self.facts.push_back(Event::Concluded { token });
     }
 
     fn drive_from_now_on(&mut self, deployment: &Deployment, driver: Driver<'a>) {
@@ -40,10 +98,9 @@ impl<'a> JobManager<'a> {
         self.process.config.status().deployed(Some(deployment));
     }
 
-    fn start(&mut self, deployment: &Deployment) -> Result<Driver<'a>> {
+    fn start(&mut self, deployment: &Deployment, found: &Found) -> Result<Driver<'a>> {
         let config = &self.process.config;
-        let found = self.find()?;
-        let start = self.start_of(deployment, &found)?;
+        let start = self.start_of(deployment, found)?;
         if let (Some(restored), StartFrom::Path(_), ClaimMode::Claim) =
             (&found.restored, &config.start_from, config.claim_mode)
             && self.store.is_some()
@@ -52,12 +109,12 @@ impl<'a> JobManager<'a> {
         }
         config.status().attempt(found.restored.as_ref().map(|restored| (restored.id(), restored.path())));
         // Before anybody is told to start: if it fails, they have nothing to give up.
-        let checkpoints = self.checkpoints(&found, start.parallelism(), start.max_parallelism)?;
+        let checkpoints = self.checkpoints(found, start.parallelism(), start.max_parallelism)?;
         let links = self.links_of(deployment)?;
         for (process, link) in (0..).zip(&links) {
             link.send(Order::Start { start: start.clone(), process });
         }
-        Ok(self.driver(&found, start.parallelism(), checkpoints, links))
+        Ok(self.driver(found, start.parallelism(), checkpoints, links))
     }
 
     fn links_of(&self, deployment: &Deployment) -> Result<Vec<Arc<dyn Link>>> {
@@ -97,23 +154,7 @@ impl<'a> JobManager<'a> {
         }
     }
 
-    /// Takes over an attempt that an earlier leader has deployed, as it runs; or says that it has failed.
-    pub(super) fn attach(&mut self, deployment: &Deployment) {
-        let token = deployment.token;
-        match self.take_over(deployment) {
-            Ok(driver) => {
-                tracing::info!(attempt = %token, "taking over the attempt, which runs on");
-                self.drive_from_now_on(deployment, driver);
-                self.begin();
-            }
-            Err(error) => {
-                self.facts.push_back(Event::Failed { token, error, unreachable: Vec::new() });
-                self.facts.push_back(Event::Concluded { token });
-            }
-        }
-    }
-
-    fn take_over(&mut self, deployment: &Deployment) -> Result<Driver<'a>> {
+    fn take_over(&mut self, deployment: &Deployment, found: &Found) -> Result<Driver<'a>> {
         let cannot = |why: &str| Error::new(ErrorKind::Cluster, format!("the attempt cannot be taken over: {why}"));
         let held: Option<Vec<&Held>> = deployment.members.iter().map(|member| self.held.get(&member.id)).collect();
         let held = held.ok_or_else(|| cannot("a TaskManager has no part of it"))?;
@@ -127,11 +168,8 @@ impl<'a> JobManager<'a> {
             return Err(cannot("not all of its workers were ready"));
         }
         let ended_sources: BTreeSet<TaskId> = held.iter().flat_map(|held| held.ended_sources.iter().cloned()).collect();
-        let triggered = held.iter().filter_map(|held| held.triggered).max();
-        let mut found = self.find()?;
-        found.next_id = found.next_id.max(triggered.map_or(CheckpointId(1), CheckpointId::next));
         let max_parallelism = self.process.max_parallelism(found.restored.as_deref(), parallelism)?;
-        let checkpoints = self.checkpoints(&found, parallelism, max_parallelism)?;
+        let checkpoints = self.checkpoints(found, parallelism, max_parallelism)?;
         let links = self.links_of(deployment)?;
         let completed = self.ledger.as_ref().and_then(|ledger| ledger.newest());
         for link in &links {
@@ -139,7 +177,7 @@ impl<'a> JobManager<'a> {
         }
         let config = &self.process.config;
         config.status().attempt(found.restored.as_ref().map(|restored| (restored.id(), restored.path())));
-        let mut driver = self.driver(&found, parallelism, checkpoints, links);
+        let mut driver = self.driver(found, parallelism, checkpoints, links);
         (driver.restoring, driver.starting) = Default::default();
         driver.sources.retain(|source| !ended_sources.contains(source));
         driver.take_over()?;
@@ -177,53 +215,18 @@ impl<'a> JobManager<'a> {
 
     /// Ends an attempt: tells who has a part of it, and drops this JobManager's own.
     pub(super) fn abort(&mut self, token: AttemptToken, members: &[TaskManagerId], why: String) {
+        if let Some(Preparation { deployment, then, .. }) = self.preparing.take_if(|it| it.deployment.token == token) {
+            self.not_begun(&deployment, then, None);
+            if then == Then::Deploy {
+                return;
+            }
+        }
         for link in members.iter().filter_map(|id| self.links.get(id)) {
             link.send(Order::Abort { token, reason: why.clone() });
         }
         if self.attempt.as_ref().is_some_and(|attempt| attempt.token == token) {
             self.conclude(End::Aborted(why));
         }
-    }
-
-    /// A restart goes on from the newest checkpoint, also after a fresh start or one from a given path; without any newer one it
-    /// begins as the first attempt did.
-    fn restart_from(&self) -> Result<StartFrom> {
-        let first = self.process.config.start_from.clone();
-        let (Some(store), Some(first_own)) = (&self.store, self.history.first_own) else { return Ok(first) };
-        let mut checkpoints = store.checkpoints()?.into_iter();
-        let own = checkpoints.any(|dir| dir.is_completed() && dir.id >= first_own && self.counts(dir.id));
-        Ok(if own { StartFrom::Latest } else { first })
-    }
-
-    /// Whether a checkpoint in the storage is the job's; see [`Ledger::counts`](crate::cluster::Ledger::counts).
-    fn counts(&self, id: CheckpointId) -> bool {
-        self.ledger.as_ref().is_none_or(|ledger| ledger.counts(id))
-    }
-
-    fn find(&mut self) -> Result<Found> {
-        let config = &self.process.config;
-        let start_from = self.restart_from()?;
-        let Some((store, storage)) = self.store.as_ref().zip(config.storage.as_ref()) else {
-            let restored = match &start_from {
-                StartFrom::Path(path) => Some(Arc::new(recovery::at_path(path)?)),
-                StartFrom::Latest | StartFrom::Fresh => None,
-            };
-            let next_id = restored.as_ref().map_or(CheckpointId(1), |restored| restored.id().next());
-            let (completed, superseded, garbage) = (Vec::new(), Vec::new(), Vec::new());
-            return Ok(Found { restored, completed, superseded, garbage, next_id });
-        };
-        // Once it has checkpoints of its own, a job that was told what to start from goes back to no other.
-        let own = match (&config.start_from, self.history.first_own) {
-            (StartFrom::Fresh | StartFrom::Path(_), Some(first_own)) => first_own,
-            (StartFrom::Latest, _) | (_, None) => CheckpointId(0),
-        };
-        let known = Known { own, counts: &|id| self.counts(id), damaged: &self.history.damaged };
-        let mut found = recovery::find(store, storage, &config.name, &start_from, &known)?;
-        self.history.chosen =
-            found.restored.as_ref().filter(|_| start_from == StartFrom::Latest).map(|restored| restored.id());
-        found.next_id = found.next_id.max(self.history.next_id);
-        self.history.first_own.get_or_insert(found.next_id);
-        Ok(found)
     }
 
     /// Says what the attempt starts from, and gathers what its processes have to know.
@@ -279,7 +282,7 @@ impl<'a> JobManager<'a> {
     }
 
     fn checkpoints(
-        &mut self,
+        &self,
         found: &Found,
         parallelism: Parallelism,
         max_parallelism: MaxParallelism,
@@ -287,12 +290,6 @@ impl<'a> JobManager<'a> {
         let config = &self.process.config;
         let first = found.next_id;
         let Some(store) = self.store.clone() else { return Ok(None) };
-        if let Some(Err(error)) = self.ledger.as_ref().map(|ledger| ledger.reserve(first)) {
-            self.over = Some(Term::Revoked { why: error.to_string() });
-            return Err(error.into());
-        }
-        // The folder of the first id pins it: were the garbage gone first, a crash in between could lead to an id used before.
-        store.locate(first)?;
         let (clock, ledger) = (Arc::clone(&config.clock), self.ledger.clone());
         let io = CheckpointIo::start(config.name.clone(), Arc::clone(&store), ledger, clock, self.sender.clone())?;
         found.garbage.iter().for_each(|id| io.ask(Work::Discard(*id)));
