@@ -147,6 +147,11 @@ impl StopHandle {
         self.0.requests.load(Ordering::SeqCst)
     }
 
+    /// Whether the job hears of a request at once: one that is only being set up hears of it when it is about to begin.
+    pub fn is_heard(&self) -> bool {
+        lock(&self.0.listener).is_some()
+    }
+
     /// Has `listener` called for each later request, and for earlier ones too.
     pub(crate) fn listen(&self, listener: impl Fn() + Send + 'static) {
         let mut current = lock(&self.0.listener);
