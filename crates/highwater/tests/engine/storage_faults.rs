@@ -109,7 +109,7 @@ fn a_restart_waits_for_a_storage_that_does_not_answer_and_that_is_no_further_fai
         let storage = FaultyStorage::new(Arc::new(MemoryStorage::new()));
         let (env, sink) = (on(Arc::new(storage.clone()), 1, 100), CollectSink::new());
         env.set_restart_strategy(at_once(1));
-        let failed = AtomicBool::new(false);
+        let failed = Arc::new(AtomicBool::new(false));
         counting(&env, until_ended(&env, 2), &sink, move |number| {
             if number != 50 || failed.swap(true, Ordering::Relaxed) {
                 return Ok(());
