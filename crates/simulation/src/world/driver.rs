@@ -113,18 +113,12 @@ impl World {
     pub fn attempt_answered(&mut self, at: Process, tag: Tag, result: Result<Answer, Failure>) {
         match (tag, result) {
             (Tag::Folders { token }, Ok(Answer::Folders(folders))) => self.recover(at, token, &folders),
-            (Tag::Folders { token }, Err(failure)) => {
-                // The attempt that is to be attached runs: it is no reason to end it that the storage is away.
-                match self.driver(at, token) {
-                    Some(driver) if driver.is_attached => self.ask(at, Tag::Folders { token }, Ask::List),
-                    Some(_) => self.attempt_could_not_start(at, token, failure.why),
-                    None => {}
-                }
+            // A storage that is away is waited for.
+            (Tag::Folders { token }, Err(_)) if self.driver(at, token).is_some() => {
+                self.ask(at, Tag::Folders { token }, Ask::List);
             }
             (Tag::Pin { token }, Ok(_)) => self.start_members(at, token),
-            (Tag::Pin { token }, Err(failure)) if self.driver(at, token).is_some() => {
-                self.attempt_could_not_start(at, token, failure.why);
-            }
+            (Tag::Pin { token }, Err(_)) => self.pin(at, token),
             (Tag::Locate { token, id }, Ok(_)) => self.task_says(at, token, Event::Located { id, created_unix_ms: 0 }),
             (Tag::Locate { token, id }, Err(failure)) => {
                 self.task_says(at, token, Event::LocateFailed { id, error: failure.why });
@@ -179,12 +173,21 @@ impl World {
         let (restore, is_attached) = (driver.restore, driver.is_attached);
         self.engine.say(format_args!("{at:?} attempt {token}: next checkpoint {first}, newest {restore:?}"));
         if !is_attached {
-            return self.ask(at, Tag::Pin { token }, Ask::Locate(first));
+            return self.pin(at, token);
         }
         if let Some(id) = restore {
             self.order_all(at, token, &Order::Complete { token, id });
         }
         self.look_after_attempt(at);
+    }
+
+    /// Creates the folder of the first checkpoint.
+    fn pin(&mut self, at: Process, token: AttemptToken) {
+        let driver = self.driver(at, token).filter(|driver| !driver.is_ending);
+        let first = driver.and_then(|driver| driver.coordinator.as_ref()).map(Coordinator::next_id);
+        if let Some(first) = first {
+            self.ask(at, Tag::Pin { token }, Ask::Locate(first));
+        }
     }
 
     fn start_members(&mut self, at: Process, token: AttemptToken) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use highwater_checkpoint::recovery::Damaged;
-use highwater_core::{CheckpointId, Error, ErrorKind};
+use highwater_core::{CheckpointId, Error};
 use highwater_ha::election::{self, Append, RequestId};
 use highwater_ha::{JobState, NotRecorded, Token};
 use highwater_jobmaster::{Command, Event, JobMaster, JobRecord, TaskManagerId};
@@ -325,11 +325,6 @@ impl World {
             // It leads no longer, and will be told.
             (Some(Recorded::Job | Recorded::Ended), Err(_)) | (Some(Recorded::Ended), Ok(())) | (None, _) => {}
         }
-    }
-
-    pub fn attempt_could_not_start(&mut self, at: Process, token: highwater_jobmaster::AttemptToken, why: String) {
-        let (error, unreachable) = (Error::new(ErrorKind::Storage, why), Vec::new());
-        self.decide(at, Event::Failed { token, error, unreachable });
     }
 }
 
