@@ -17,7 +17,7 @@ use highwater_core::{CheckpointId, Clock, Error, ErrorKind, Result, TaskId};
 use highwater_jobmaster::{AttemptToken, TaskManagerId};
 use timely::scheduling::SyncActivator;
 
-use crate::job_manager::{NotPrepared, Prepared};
+use crate::job_manager::{NotPrepared, PreparationId, Prepared};
 use crate::link::{Link, LinkId};
 use crate::restore::StateTimes;
 use crate::wire::Order;
@@ -155,9 +155,9 @@ pub(crate) enum Signal {
     /// A process has nothing more of an attempt.
     Released { id: TaskManagerId, token: AttemptToken },
     /// The storage has told what an attempt goes on from.
-    Prepared { token: AttemptToken, result: std::result::Result<Prepared, NotPrepared> },
+    Prepared { id: PreparationId, result: std::result::Result<Prepared, NotPrepared> },
     /// The storage does not answer, and is asked again what the attempt goes on from.
-    StorageAway { token: AttemptToken, why: String },
+    StorageAway { id: PreparationId, why: String },
     /// From the checkpoint storage.
     Storage(highwater_checkpoint::Event),
     /// Someone asks to stop.

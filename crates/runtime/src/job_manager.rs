@@ -20,7 +20,7 @@ use highwater_jobmaster::{AttemptToken, Command, Event, JobEnd as MasterEnd, Job
 use highwater_storage::{JobStore, Lock, SnapshotDir};
 
 use self::preparation::Preparation;
-pub(crate) use self::preparation::{NotPrepared, Prepared};
+pub(crate) use self::preparation::{NotPrepared, PreparationId, Prepared};
 use crate::client::{Answer, JobRequest};
 use crate::cluster::Ledger;
 use crate::control::{Held, Signal, TaskEvent};
@@ -280,13 +280,13 @@ impl<'a> JobManager<'a> {
                 }
                 self.drive(Signal::Stop);
             }
-            Signal::Prepared { token, result } => {
-                if let Some(preparation) = self.preparing.take_if(|it| it.deployment.token == token) {
+            Signal::Prepared { id, result } => {
+                if let Some(preparation) = self.preparing.take_if(|preparing| preparing.id == id) {
                     self.prepared(&preparation, result);
                 }
             }
-            Signal::StorageAway { token, why } => {
-                if let Some(preparing) = self.preparing.as_mut().filter(|it| it.deployment.token == token) {
+            Signal::StorageAway { id, why } => {
+                if let Some(preparing) = self.preparing.as_mut().filter(|preparing| preparing.id == id) {
                     preparing.trouble(why);
                 }
             }

@@ -10,12 +10,13 @@
 //! * nothing waits for a name that may be wrong: who starts a job hears at once that what it is to begin with cannot be read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use highwater_checkpoint::recovery::Damaged;
 use highwater_core::{CheckpointId, Error, ErrorKind, JobName, Result};
-use highwater_jobmaster::{AttemptToken, Deployment};
+use highwater_jobmaster::Deployment;
 use highwater_storage::{CheckpointStorage, JobStore};
 
 use crate::cluster::Ledger;
@@ -29,8 +30,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A storage that has answered nothing for so long counts as away, whatever it will say.
 const SILENT: Duration = Duration::from_secs(10);
 
+/// Tells preparations apart, also of the same attempt: this process may begin to take it over again when it leads again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PreparationId(u64);
+
+impl PreparationId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        PreparationId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// An attempt whose checkpoint is being looked for. Dropped, nobody wants to know any more.
 pub(super) struct Preparation {
+    pub id: PreparationId,
     pub deployment: Deployment,
     pub then: Then,
     /// How often a stop was asked for, which the attempt has to hear.
@@ -95,12 +108,12 @@ impl Preparation {
         now: Duration,
     ) -> Result<Self> {
         let (wanted, is_wanted) = channel();
-        let token = deployment.token;
+        let id = PreparationId::next();
         let thread = std::thread::Builder::new().name("highwater-recovery".into());
-        let thread = thread.spawn(move || search.run(token, &signals, &is_wanted));
+        let thread = thread.spawn(move || search.run(id, &signals, &is_wanted));
         thread.map_err(|error| Error::internal("cannot start the recovery thread").with_source(error))?;
         let (deployment, trouble) = (deployment.clone(), None);
-        Ok(Preparation { deployment, then, stops: 0, since: now, trouble, _wanted: wanted })
+        Ok(Preparation { id, deployment, then, stops: 0, since: now, trouble, _wanted: wanted })
     }
 
     /// The storage has answered with an error, and is asked again.
@@ -117,12 +130,12 @@ impl Preparation {
 }
 
 impl Search {
-    fn run(self, token: AttemptToken, signals: &Sender<Signal>, wanted: &Receiver<()>) {
+    fn run(self, id: PreparationId, signals: &Sender<Signal>, wanted: &Receiver<()>) {
         let mut pause = FIRST_PAUSE;
         let result = loop {
             match self.prepare() {
                 Err(NotPrepared::Failed(error)) if self.waits_after(&error) => {
-                    let _ = signals.send(Signal::StorageAway { token, why: error.to_string() });
+                    let _ = signals.send(Signal::StorageAway { id, why: error.to_string() });
                     if wanted.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                         return;
                     }
@@ -132,7 +145,7 @@ impl Search {
             }
         };
         // Nobody listens once the process leads no longer.
-        let _ = signals.send(Signal::Prepared { token, result });
+        let _ = signals.send(Signal::Prepared { id, result });
     }
 
     /// Whether the attempt waits for the storage, rather than fails.
