@@ -36,6 +36,8 @@ pub enum Notice {
         /// The token of the attempt.
         attempt: u64,
     },
+    /// This process wants to leave the job, and waits for a while that its part of an attempt is ended for that.
+    Leaving {},
 }
 
 impl From<Order> for v1::JobManagerMessage {
@@ -69,6 +71,7 @@ impl From<Notice> for v1::TaskManagerMessage {
                 FromTaskManager::TaskEvent(v1::TaskEvent { attempt, event: Some(event) })
             }
             Notice::Released { attempt } => FromTaskManager::Released(v1::Released { attempt }),
+            Notice::Leaving {} => FromTaskManager::Leaving(v1::Leaving {}),
         };
         v1::TaskManagerMessage { message: Some(message) }
     }
@@ -83,6 +86,7 @@ impl TryFrom<v1::TaskManagerMessage> for Notice {
                 Ok(Notice::Task { attempt, event: required(event, "task_event.event")? })
             }
             FromTaskManager::Released(v1::Released { attempt }) => Ok(Notice::Released { attempt }),
+            FromTaskManager::Leaving(v1::Leaving {}) => Ok(Notice::Leaving {}),
             FromTaskManager::Register(_) => Err(malformed("a second registration")),
         }
     }

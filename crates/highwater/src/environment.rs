@@ -384,6 +384,7 @@ impl StreamExecutionEnvironment {
                 listen: of.listen.unwrap_or_else(|| "0.0.0.0:0".to_owned()),
                 advertise: of.advertise,
                 health: of.health,
+                leave_timeout: of.leave_timeout,
             }),
         })
     }

@@ -139,6 +139,8 @@ pub struct ClusterSettings {
     pub resource_wait: Duration,
     /// How long an attempt runs at least before it is interrupted to use new slots.
     pub scale_up_pause: Duration,
+    /// How long a TaskManager that is told to stop waits for the job to go on without it.
+    pub leave_timeout: Duration,
     /// How silent processes are noticed.
     pub heartbeats: Heartbeats,
 }
@@ -158,6 +160,7 @@ impl Default for ClusterSettings {
             lease: Duration::from_secs(2),
             resource_wait: Duration::from_secs(10),
             scale_up_pause: Duration::from_secs(30),
+            leave_timeout: Duration::from_secs(60),
             heartbeats: Heartbeats::default(),
         }
     }
@@ -271,6 +274,7 @@ impl Settings {
             lease: sources.parse(Key::HaLease, defaults.lease, value::time_above_zero)?,
             resource_wait: sources.parse(Key::ResourceWait, defaults.resource_wait, value::time)?,
             scale_up_pause: sources.parse(Key::ScaleUpPause, defaults.scale_up_pause, value::time)?,
+            leave_timeout: sources.parse(Key::LeaveTimeout, defaults.leave_timeout, value::time)?,
             heartbeats: Heartbeats {
                 interval: sources.parse(
                     Key::HeartbeatInterval,

@@ -129,6 +129,53 @@ fn it_goes_on_with_the_slots_that_are_left_and_uses_those_that_come() {
 }
 
 #[test]
+fn a_taskmanager_that_is_told_to_stop_leaves_after_a_checkpoint_that_is_taken_for_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    input::write(&log, &mut Random::new(15), 60_000, 3_000);
+    // Checkpoints come when they are asked for, and lost slots would be waited for.
+    let options = ["--follow", "--roll-bytes", "100000", "--checkpoint-interval", "1h", "--resource-wait", "10m"];
+    let job = Job::new("visitors", folder.path(), &log, &[options.as_slice(), &["--parallelism", "3"]].concat());
+    let mut cluster = Cluster::start(&job, 1, 3);
+    let mut client = cluster.client();
+    let take_checkpoint = |cluster: &Cluster<'_>| {
+        let answer = cluster.ask(&Request::Checkpoint {});
+        assert!(matches!(answer, Answer::Completed { taken: Some(_), .. }), "{answer:?}");
+    };
+    cluster::wait_until_running(&mut cluster);
+    for left in [2, 1] {
+        // Taken by an attempt that runs, and not only is deployed.
+        take_checkpoint(&cluster);
+        let before = job.completed();
+        cluster.terminate(Part::TaskManager, 0);
+        let goes_on = |_: &Job| {
+            let job = client.job("", 0).unwrap();
+            job.phase == "running" && job.parallelism == left
+        };
+        assert!(cluster.waits(goes_on), "with {left}: {}", job.last_messages());
+        assert!(job.completed() > before, "a checkpoint was taken");
+    }
+    assert_eq!(client.job("", 0).unwrap().restarts, 0, "no attempt has failed: {}", job.last_messages());
+    take_checkpoint(&cluster);
+    cluster::stop_when_read(&job, &mut cluster, &log);
+}
+
+#[test]
+fn a_taskmanager_that_is_told_to_stop_does_not_wait_where_there_is_nobody_to_wait_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    input::write(&log, &mut Random::new(17), 6_000, 300);
+    let options = ["--follow", "--checkpoint-interval", "50ms", "--leave-timeout", "1h"];
+    let job = Job::new("visitors", folder.path(), &log, &options);
+    let mut cluster = Cluster::start(&job, 1, 2);
+    assert!(cluster.waits(|job| job.completed() > 0));
+    cluster.remove_job_manager(0);
+    assert!(cluster.waits(|job| job.messages().matches("looking for a JobManager that leads").count() == 2));
+    cluster.terminate(Part::TaskManager, 1);
+    cluster.terminate(Part::TaskManager, 0);
+}
+
+#[test]
 fn clients_stop_a_job_with_a_savepoint_and_cancel_one() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");

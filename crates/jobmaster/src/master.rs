@@ -10,11 +10,13 @@
 //! * the next is deployed only when the JobManager's own part of the one before is over, so that what it published is what the next
 //!   restores; and when all its TaskManagers have dropped it or are gone, so that no two attempts work side by side;
 //! * no attempt has fewer workers than the minimum, or more than wanted or than there are key groups;
-//! * a running attempt is ended for other slots only after a checkpoint that was taken for that;
+//! * a running attempt is ended for other slots, or for a TaskManager that leaves, only after a checkpoint that was taken for that;
+//! * who leaves gets no part of an attempt any more;
 //! * what no restart can mend ends the job, and so does whatever fails before the job has ever run and is not the loss of a process;
 //! * the job ends once.
 
 mod attempts;
+mod leaving;
 mod scaling;
 
 use std::collections::BTreeSet;
@@ -77,12 +79,15 @@ struct Deployed {
     asked: Option<Purpose>,
     /// After one that failed.
     not_asked_before: Duration,
+    /// Whether an earlier leader has deployed it: then it may have been running for long before this one knows that it does.
+    is_attached: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     ScaleUp,
     Rescale,
+    Leave,
 }
 
 #[derive(Debug)]
@@ -112,6 +117,12 @@ struct Said {
     waiting: Option<Duration>,
     unused: u32,
     left_out: BTreeSet<TaskManagerId>,
+}
+
+impl Deployed {
+    fn new(at: Duration, is_attached: bool) -> Self {
+        Deployed { at, running_since: None, asked: None, not_asked_before: Duration::ZERO, is_attached }
+    }
 }
 
 /// What a job is doing.
@@ -187,6 +198,7 @@ impl JobMaster {
             Event::Tick => {}
             Event::Registered { id, address, slots, holds } => self.register(id, address, slots, holds),
             Event::Heartbeat { id } => self.registry.hear(id),
+            Event::Leaving { id } => self.leave(id),
             Event::Disconnected { id, why } => self.lose(id, &why),
             Event::Released { id, token } => {
                 self.registry.hear(id);
@@ -215,7 +227,9 @@ impl JobMaster {
         let mut wakes = vec![self.registry.next_look(), self.reach.next_forgiven(self.now)];
         match &self.stage {
             Stage::Attaching { since, .. } => wakes.push(Some(self.given_up_at(*since))),
-            Stage::Deployed(deployed) => wakes.push(Some(self.scale_up_at(deployed))),
+            Stage::Deployed(deployed) => {
+                wakes.extend([self.scale_up_at(deployed), deployed.not_asked_before].map(Some))
+            }
             Stage::Waiting(waiting) => {
                 wakes.extend([Some(waiting.not_before), Some(self.fewer_at(waiting)), self.say_again_at()]);
             }
@@ -253,7 +267,10 @@ impl JobMaster {
     fn go_on(&mut self) {
         match &self.stage {
             Stage::Attaching { .. } => self.attach_if_all_are_there(),
-            Stage::Deployed(_) => self.scale_up_if_due(),
+            Stage::Deployed(_) => {
+                self.let_go_if_due();
+                self.scale_up_if_due();
+            }
             Stage::Waiting(_) => self.deploy_if_possible(),
             Stage::Ending(_) => self.end_if_over(),
             Stage::Over => {}

@@ -86,6 +86,11 @@ pub enum Event {
         /// Which one.
         id: TaskManagerId,
     },
+    /// A TaskManager that has a part of an attempt wants to leave the job, and waits for a while that the attempt is ended for that.
+    Leaving {
+        /// Which one.
+        id: TaskManagerId,
+    },
     /// The connection to a TaskManager is lost.
     Disconnected {
         /// Which one.
@@ -249,6 +254,11 @@ pub enum Notice {
         /// Not before this long.
         after: Duration,
     },
+    /// The checkpoint failed that was to be taken before TaskManagers leave. As long as they are there it is tried again.
+    LeaveFailed {
+        /// What was said about it.
+        why: String,
+    },
     /// A checkpoint that was to precede a change of parallelism failed. The change is tried again later.
     ScaleUpFailed {
         /// What was said about it.
@@ -280,6 +290,9 @@ impl fmt::Display for Notice {
                 left_out.join(", ")
             ),
             Notice::Restarting { why, after } => write!(f, "the attempt ended, the next starts in {after:?}: {why}"),
+            Notice::LeaveFailed { why } => {
+                write!(f, "the checkpoint failed that a leaving TaskManager waits for, and is tried again: {why}")
+            }
             Notice::ScaleUpFailed { why } => {
                 write!(f, "new slots are not used yet, since the checkpoint to go on from failed: {why}")
             }

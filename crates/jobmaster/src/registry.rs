@@ -20,6 +20,8 @@ pub struct TaskManager {
     pub slots: u32,
     /// The attempt it has a part of.
     pub holds: Option<AttemptToken>,
+    /// Whether it wants to leave: it gets no part of an attempt any more.
+    pub is_leaving: bool,
     /// In attended time.
     heard: Duration,
     /// When it was told to drop its part, in attended time.
@@ -63,14 +65,20 @@ impl Registry {
     }
 
     pub(crate) fn add(&mut self, id: TaskManagerId, address: String, slots: u32, holds: Option<AttemptToken>) {
-        let (heard, told_to_release) = (self.attended, None);
-        self.known.insert(id, TaskManager { id, address, slots, holds, heard, told_to_release });
+        let (heard, told_to_release, is_leaving) = (self.attended, None, false);
+        self.known.insert(id, TaskManager { id, address, slots, holds, is_leaving, heard, told_to_release });
         self.changed = self.looked;
     }
 
     pub(crate) fn hear(&mut self, id: TaskManagerId) {
         if let Some(known) = self.known.get_mut(&id) {
             known.heard = self.attended;
+        }
+    }
+
+    pub(crate) fn leave(&mut self, id: TaskManagerId) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.is_leaving = true;
         }
     }
 

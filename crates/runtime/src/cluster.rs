@@ -87,6 +87,8 @@ pub struct TaskManagerConfig {
     pub advertise: Option<String>,
     /// Where it answers probes: `host:port`.
     pub health: Option<String>,
+    /// How long it waits for the job to go on without it, when it is told to stop.
+    pub leave_timeout: Duration,
 }
 
 /// Where the others are told that a process is which listens at `listen`, on `local`: unknown, if that is every address of its machine.

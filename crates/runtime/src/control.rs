@@ -158,6 +158,8 @@ pub(crate) enum Signal {
     Prepared { id: PreparationId, result: std::result::Result<Prepared, NotPrepared> },
     /// The storage does not answer, and is asked again what the attempt goes on from.
     StorageAway { id: PreparationId, why: String },
+    /// A process wants to leave, and waits for a while that its part of an attempt is ended for that.
+    Leaving { id: TaskManagerId },
     /// From the checkpoint storage.
     Storage(highwater_checkpoint::Event),
     /// Someone asks to stop.

@@ -132,6 +132,7 @@ impl Driver<'_> {
             | Signal::Heartbeat { .. }
             | Signal::Lost { .. }
             | Signal::Released { .. }
+            | Signal::Leaving { .. }
             | Signal::Prepared { .. }
             | Signal::StorageAway { .. }
             | Signal::Leave

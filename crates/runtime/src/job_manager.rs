@@ -242,6 +242,10 @@ impl<'a> JobManager<'a> {
                 self.facts.push_back(Event::Registered { id, address, slots, holds });
             }
             Signal::Heartbeat { id } => self.facts.push_back(Event::Heartbeat { id }),
+            Signal::Leaving { id } => {
+                tracing::info!(task_manager = %id, "a TaskManager wants to leave");
+                self.facts.push_back(Event::Leaving { id });
+            }
             Signal::Leave => self.over = Some(Term::Left),
             // Not of this process's time as a leader before.
             Signal::Fenced { token, why } if self.ledger.as_ref().is_some_and(|ledger| ledger.token() == token) => {

@@ -76,8 +76,8 @@ pub(crate) trait Uplink {
     /// A leader has taken this process in.
     fn connected(&mut self, connection: Connection) -> std::result::Result<(), Left>;
 
-    /// Someone asks this process to stop.
-    fn stop(&mut self) -> std::result::Result<(), Left>;
+    /// Someone asks this process to stop, which has a part of an attempt or none.
+    fn stop(&mut self, has_part: bool) -> std::result::Result<(), Left>;
 }
 
 /// To the JobManager in this process, which hears of a stop by itself.
@@ -103,7 +103,7 @@ impl Uplink for LocalUplink<'_> {
         Ok(())
     }
 
-    fn stop(&mut self) -> std::result::Result<(), Left> {
+    fn stop(&mut self, _: bool) -> std::result::Result<(), Left> {
         Ok(())
     }
 }
@@ -153,7 +153,7 @@ impl<'a> TaskManager<'a> {
                     self.attempt(&start, process, uplink)?;
                 }
                 Incoming::Order { order: Order::End { result }, .. } => return result.map_err(job_failed),
-                Incoming::Stop => uplink.stop()?,
+                Incoming::Stop => uplink.stop(false)?,
                 Incoming::Lost(error) => uplink.lost(error, None)?,
                 Incoming::Connected(connection) => uplink.connected(connection)?,
                 Incoming::Refused(error) => return Err(Left::JobFailed(error)),
@@ -257,7 +257,7 @@ impl<'a> TaskManager<'a> {
                         return Ok(());
                     }
                 }
-                Incoming::Stop => uplink.stop().inspect_err(left)?,
+                Incoming::Stop => uplink.stop(true).inspect_err(left)?,
                 Incoming::Lost(error) => uplink.lost(error, Some(&held)).inspect_err(left)?,
                 Incoming::Connected(connection) => uplink.connected(connection).inspect_err(left)?,
                 Incoming::Alone => {

@@ -111,6 +111,8 @@ pub(crate) enum Notice {
     Task { token: AttemptToken, event: TaskEvent },
     /// This process has nothing more of the attempt `token`.
     Released { token: AttemptToken },
+    /// This process wants to leave the job, and waits for a while that its part of an attempt is ended for that.
+    Leaving,
 }
 
 impl Notice {
@@ -119,6 +121,7 @@ impl Notice {
         match self {
             Notice::Task { token, event } => Signal::Task { id, token, event },
             Notice::Released { token } => Signal::Released { id, token },
+            Notice::Leaving => Signal::Leaving { id },
         }
     }
 }

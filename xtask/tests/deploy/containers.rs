@@ -1,5 +1,4 @@
-//! What is started in the pods: with flags and variables that the program knows, probes that it answers, a hook that
-//! can be run, and no privilege.
+//! What is started in the pods: with flags and variables that the program knows, probes that it answers, and no privilege.
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Probe};
 
@@ -18,7 +17,7 @@ pub fn check(manifests: &Manifests, program: &Program) -> Vec<String> {
             check_arguments(workload, program),
             check_variables(workload.container(), manifests, program),
             check_probes(workload),
-            check_end(workload, program),
+            check_end(workload),
             check_privileges(&workload.pod),
         ];
         problems.extend(found.into_iter().flatten().map(|why| format!("{}: {why}", workload.name)));
@@ -112,23 +111,14 @@ fn check_probes(workload: &Workload) -> Vec<String> {
     probes.into_iter().filter_map(|(name, probe, service)| Some(format!("{name} {}", wrong(probe, service)?))).collect()
 }
 
-/// A TaskManager asks for a last checkpoint, and has the time for it.
-fn check_end(workload: &Workload, program: &Program) -> Vec<String> {
+/// A TaskManager has the time for a last checkpoint.
+fn check_end(workload: &Workload) -> Vec<String> {
     let container = workload.container();
-    let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
-    let command = hook.and_then(|hook| hook.exec.as_ref()).and_then(|exec| exec.command.as_ref());
     let seconds = workload.pod.termination_grace_period_seconds.unwrap_or_default();
     let is_task_manager = container.args.iter().flatten().next().is_some_and(|role| role == "taskmanager");
-    let mut problems = Vec::new();
-    match command {
-        Some(command) => problems.extend(program.refusal(command).map(|why| format!("its preStop hook: {why}"))),
-        None if is_task_manager => problems.push("it asks for no checkpoint before it ends".to_owned()),
-        None => {}
-    }
-    if seconds < if is_task_manager { 60 } else { 10 } {
-        problems.push(format!("it has {seconds} s to end, which is too short"));
-    }
-    problems
+    // More than the default of --leave-timeout.
+    let least = if is_task_manager { 61 } else { 10 };
+    (seconds < least).then(|| format!("it has {seconds} s to end, which is too short")).into_iter().collect()
 }
 
 fn check_privileges(pod: &PodSpec) -> Vec<String> {

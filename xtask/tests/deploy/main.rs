@@ -2,9 +2,9 @@
 //!
 //! * [`manifests`]: every document as what its kind says, with no field that this kind does not have;
 //! * [`objects`]: what names another object names one that is there, and selects what it is meant for;
-//! * [`containers`]: flags, variables, ports, probes, hooks and privileges of the containers;
+//! * [`containers`]: flags, variables, ports, probes and privileges of the containers;
 //! * [`units`]: the same of the units of systemd, as far as they have it;
-//! * [`program`]: the flags, roles and commands that there are, from the sources;
+//! * [`program`]: the flags and roles that there are, from the sources;
 //! * [`mistakes`]: that each of these checks finds what it is for.
 //!
 //! A check returns what is wrong, for people; nothing wrong is an empty list.

@@ -158,14 +158,6 @@ fn containers_that_cannot_run_are_found() {
             (TASK_MANAGER, "--health=0.0.0.0:6124", "--health=0.0.0.0:6125", "--health has port 6125"),
             (TASK_MANAGER, "port: 6124", "port: 6122", "startupProbe does not ask the service liveness"),
             (TASK_MANAGER, GRPC, "tcpSocket:\n              port: 6124\n", "startupProbe does not ask over gRPC"),
-            (
-                TASK_MANAGER,
-                "[highwater, checkpoint, trigger,",
-                "[highwater, checkpoint, take,",
-                "no command \"checkpoint take",
-            ),
-            (TASK_MANAGER, "[highwater,", "[hw,", "no hw in the image"),
-            (TASK_MANAGER, "preStop:", "postStart:", "no checkpoint before it ends"),
             (TASK_MANAGER, "terminationGracePeriodSeconds: 120", "terminationGracePeriodSeconds: 30", "30 s to end"),
             (SETTINGS, "HIGHWATER_SAVEPOINT_DIR", "HIGHWATER_SAVEPOINTS", "no setting HIGHWATER_SAVEPOINTS"),
             (
@@ -226,7 +218,6 @@ fn units_that_start_nothing_are_found() {
             (job_manager, "jobmanager $JOB_ARGS", "jobmanager --fast $JOB_ARGS", "no flag --fast"),
             (job_manager, "HIGHWATER_JOB_NAME", "HIGHWATER_JOB", "no setting HIGHWATER_JOB"),
             (task_manager, "HIGHWATER_SLOTS", "HIGHWATER_SLOT", "no setting HIGHWATER_SLOT"),
-            (task_manager, "checkpoint trigger", "trigger", "no command \"trigger"),
         ],
     );
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// The example `visitors`, which the files start, the command `highwater`, and the image of both.
+/// The example `visitors`, which the files start.
 pub struct Program {
     /// Names of the settings, as flags without their hyphens.
     pub settings: BTreeSet<String>,
@@ -10,10 +10,6 @@ pub struct Program {
     pub own_flags: BTreeSet<String>,
     /// What a process can be.
     pub roles: BTreeSet<String>,
-    /// The commands of `highwater`, as `checkpoint trigger`.
-    pub commands: BTreeSet<String>,
-    /// The programs in the image.
-    pub installed: BTreeSet<String>,
 }
 
 impl Program {
@@ -24,16 +20,10 @@ impl Program {
             settings: settings.lines().filter_map(setting).collect(),
             own_flags: long_flags(&text("crates/highwater/examples/visitors/main.rs")),
             roles: roles(&text("crates/highwater/src/settings/args.rs")),
-            commands: text("docs/cli.md").lines().filter_map(command).collect(),
-            installed: text("deploy/Dockerfile").lines().filter_map(installed).collect(),
         };
-        for (what, found) in [
-            ("settings", &program.settings),
-            ("flags of the program", &program.own_flags),
-            ("roles", &program.roles),
-            ("commands", &program.commands),
-            ("programs in the image", &program.installed),
-        ] {
+        for (what, found) in
+            [("settings", &program.settings), ("flags of the program", &program.own_flags), ("roles", &program.roles)]
+        {
             assert!(found.len() > 1, "the {what} are no longer where they are looked for: {found:?}");
         }
         program
@@ -48,16 +38,6 @@ impl Program {
     pub fn has_variable(&self, name: &str) -> bool {
         let setting = name.strip_prefix("HIGHWATER_").map(|name| name.to_lowercase().replace('_', "-"));
         setting.is_none_or(|setting| self.settings.contains(&setting))
-    }
-
-    /// Why `words` are no command that can be run in the image.
-    pub fn refusal(&self, words: &[String]) -> Option<String> {
-        let [program, arguments @ ..] = words else { return Some("no command".to_owned()) };
-        if !self.installed.contains(program) {
-            return Some(format!("there is no {program} in the image"));
-        }
-        let known = (1..=arguments.len()).any(|count| self.commands.contains(&arguments[..count].join(" ")));
-        (program == "highwater" && !known).then(|| format!("highwater has no command {:?}", arguments.join(" ")))
     }
 }
 
@@ -85,18 +65,4 @@ fn roles(text: &str) -> BTreeSet<String> {
     let list = text.split_once("value_parser = [").and_then(|(_, list)| list.split_once(']'));
     let names = list.map(|(list, _)| list.split(", ")).into_iter().flatten();
     names.map(|name| name.trim_matches('"').to_owned()).collect()
-}
-
-/// Of a row that begins `` | `highwater savepoint JOB [DIR]` | `` the words up to the first that is to be filled in.
-fn command(line: &str) -> Option<String> {
-    let (words, _) = line.strip_prefix("| `highwater ")?.split_once('`')?;
-    let fixed = |word: &&str| word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
-    Some(words.split(' ').take_while(fixed).collect::<Vec<_>>().join(" "))
-}
-
-/// `cp target/release/highwater /programs/highwater`
-fn installed(line: &str) -> Option<String> {
-    let line = line.trim();
-    let (_, name) = line.contains("cp ").then_some(line)?.split_once("/programs/")?;
-    name.split_whitespace().next().map(str::to_owned)
 }

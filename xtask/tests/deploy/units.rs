@@ -1,10 +1,7 @@
-//! The units of systemd: roles, flags, variables and commands that there are.
+//! The units of systemd: roles, flags and variables that there are.
 
 use crate::Files;
 use crate::program::Program;
-
-/// Where the units have the command.
-const COMMAND: &str = "/usr/local/bin/";
 
 /// What is wrong with the units.
 pub fn check(files: &Files, program: &Program) -> Vec<String> {
@@ -26,11 +23,6 @@ fn check_unit(file: &str, text: &str, program: &Program) -> Vec<String> {
     let flags = start.iter().filter_map(|word| word.strip_prefix("--"));
     let unknown = flags.filter(|flag| !program.has_flag(flag));
     problems.extend(unknown.map(|flag| format!("the program has no flag --{flag}")));
-    for stop in values("ExecStop") {
-        let stop = stop.trim_start_matches('-').replace(COMMAND, "");
-        let words: Vec<String> = stop.split_whitespace().map(str::to_owned).collect();
-        problems.extend(program.refusal(&words));
-    }
     // In comments too: they say what to put into the files of the environment.
     let letters = |letter: char| letter.is_ascii_uppercase() || letter == '_';
     let variables = text.split(|letter| !letters(letter)).filter(|word| word.len() > "HIGHWATER_".len());

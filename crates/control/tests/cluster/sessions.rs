@@ -91,7 +91,7 @@ fn notices() -> Vec<Notice> {
         Event::WorkerDone(v1::WorkerDone { worker: 1 }),
     ];
     let mut notices: Vec<_> = events.map(|event| Notice::Task { attempt: 42, event }).into();
-    notices.push(Notice::Released { attempt: 42 });
+    notices.extend([Notice::Leaving {}, Notice::Released { attempt: 42 }]);
     notices
 }
 

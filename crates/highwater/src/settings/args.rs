@@ -174,6 +174,10 @@ pub struct JobArgs {
     #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
     pub scale_up_pause: Option<String>,
 
+    /// Of a TaskManager: how long it waits, when it is told to stop, for a checkpoint from which the job goes on without it (default: 60s)
+    #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
+    pub leave_timeout: Option<String>,
+
     /// Of a JobManager: how often it and a TaskManager tell each other that they live (default: 500ms)
     #[arg(long, help_heading = CLUSTER, value_name = "TIME")]
     pub heartbeat_interval: Option<String>,
@@ -249,6 +253,7 @@ impl JobArgs {
             Key::HaLease => &self.ha_lease,
             Key::ResourceWait => &self.resource_wait,
             Key::ScaleUpPause => &self.scale_up_pause,
+            Key::LeaveTimeout => &self.leave_timeout,
             Key::HeartbeatInterval => &self.heartbeat_interval,
             Key::HeartbeatTimeout => &self.heartbeat_timeout,
             Key::JobName => &self.job_name,

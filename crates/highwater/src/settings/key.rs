@@ -36,6 +36,7 @@ pub(super) enum Key {
     HaLease,
     ResourceWait,
     ScaleUpPause,
+    LeaveTimeout,
     HeartbeatInterval,
     HeartbeatTimeout,
     Config,
@@ -43,7 +44,7 @@ pub(super) enum Key {
 
 impl Key {
     /// Every setting, in the order of the help.
-    pub(super) const ALL: [Key; 36] = [
+    pub(super) const ALL: [Key; 37] = [
         Key::Workers,
         Key::MaxParallelism,
         Key::JobName,
@@ -77,6 +78,7 @@ impl Key {
         Key::HaLease,
         Key::ResourceWait,
         Key::ScaleUpPause,
+        Key::LeaveTimeout,
         Key::HeartbeatInterval,
         Key::HeartbeatTimeout,
         Key::Config,
@@ -99,6 +101,7 @@ impl Key {
             Key::HaLease => "ha-lease",
             Key::ResourceWait => "resource-wait",
             Key::ScaleUpPause => "scale-up-pause",
+            Key::LeaveTimeout => "leave-timeout",
             Key::HeartbeatInterval => "heartbeat-interval",
             Key::HeartbeatTimeout => "heartbeat-timeout",
             Key::JobName => "job-name",

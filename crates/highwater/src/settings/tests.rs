@@ -81,6 +81,7 @@ fn shown(settings: &Settings, key: Key) -> String {
         Key::HaLease => format!("{:?}", cluster.lease),
         Key::ResourceWait => format!("{:?}", cluster.resource_wait),
         Key::ScaleUpPause => format!("{:?}", cluster.scale_up_pause),
+        Key::LeaveTimeout => format!("{:?}", cluster.leave_timeout),
         Key::HeartbeatInterval => format!("{:?}", cluster.heartbeats.interval),
         Key::HeartbeatTimeout => format!("{:?}", cluster.heartbeats.timeout),
         Key::JobName => format!("{:?}", settings.job_name),
@@ -120,7 +121,7 @@ fn examples(key: Key) -> Option<[(&'static str, &'static str); 2]> {
         Key::Health => [("a:1", "Some(\"a:1\")"), ("b:2", "Some(\"b:2\")")],
         Key::HaDir => [("/one", "Some(\"/one\")"), ("etcd://two:1/x", "Some(\"etcd://two:1/x\")")],
         Key::ClusterId => [("one", "one"), ("two", "two")],
-        Key::HaLease | Key::ResourceWait | Key::ScaleUpPause => [("1s", "1s"), ("3s", "3s")],
+        Key::HaLease | Key::ResourceWait | Key::ScaleUpPause | Key::LeaveTimeout => [("1s", "1s"), ("3s", "3s")],
         Key::HeartbeatInterval | Key::HeartbeatTimeout => [("1s", "1s"), ("2s", "2s")],
         Key::JobName => [("one", "Some(JobName(\"one\"))"), ("two", "Some(JobName(\"two\"))")],
         Key::CheckpointDir => [("/one", "Some(\"/one\")"), ("file:///two", "Some(\"file:///two\")")],
@@ -214,7 +215,9 @@ fn mistakes(key: Key) -> Option<(&'static str, &'static str)> {
         Key::Listen | Key::Advertise | Key::Health => ("here", "give an address as host:port"),
         Key::ClusterId => (" ", "give a name"),
         Key::HaLease | Key::HeartbeatInterval | Key::HeartbeatTimeout => ("0s", above_zero),
-        Key::ResourceWait | Key::ScaleUpPause => ("1", "give a time with its unit, like 500ms, 10s, 1m30s, 2h or 1d"),
+        Key::ResourceWait | Key::ScaleUpPause | Key::LeaveTimeout => {
+            ("1", "give a time with its unit, like 500ms, 10s, 1m30s, 2h or 1d")
+        }
         Key::JobName => (
             "a/b",
             "job name \"a/b\" is not usable: give 1 to 100 letters, digits, '-', '_' or '.', not starting with a dot",

@@ -21,8 +21,7 @@ impl JobMaster {
         let Stage::Attaching { arrived, since } = &self.stage else { return };
         let Some(newest) = &self.newest else { return };
         if newest.members.iter().all(|member| arrived.contains(&member.id)) {
-            let deployed =
-                Deployed { at: self.now, running_since: None, asked: None, not_asked_before: Duration::ZERO };
+            let deployed = Deployed::new(self.now, true);
             self.commands.push(Command::Attach(newest.clone()));
             self.stage = Stage::Deployed(deployed);
             self.concluded = false;
@@ -185,8 +184,7 @@ impl JobMaster {
         let deployment = Deployment { token, members, workers: layout.workers };
         self.newest = Some(deployment.clone());
         self.concluded = false;
-        let (at, not_asked_before) = (self.now, Duration::ZERO);
-        self.stage = Stage::Deployed(Deployed { at, running_since: None, asked: None, not_asked_before });
+        self.stage = Stage::Deployed(Deployed::new(self.now, false));
         self.record();
         self.commands.push(Command::Deploy(deployment));
     }
@@ -222,7 +220,7 @@ impl JobMaster {
 
     /// The TaskManagers that the next attempt could use.
     fn offers(&self) -> Vec<Offer> {
-        let is_free = |known: &&TaskManager| known.holds.is_none_or(|token| self.is_newest(token));
+        let is_free = |known: &&TaskManager| !known.is_leaving && known.holds.is_none_or(|token| self.is_newest(token));
         self.registry.iter().filter(is_free).map(|known| Offer { id: known.id, slots: known.slots }).collect()
     }
 

@@ -80,7 +80,7 @@ impl JobMaster {
         Ok(())
     }
 
-    fn ask(&mut self, purpose: Purpose, why: String) {
+    pub(super) fn ask(&mut self, purpose: Purpose, why: String) {
         let Some(token) = self.newest.as_ref().map(|newest| newest.token) else { return };
         if let Stage::Deployed(deployed) = &mut self.stage {
             deployed.asked = Some(purpose);
@@ -89,12 +89,16 @@ impl JobMaster {
     }
 
     pub(super) fn checkpoint_taken(&mut self, token: AttemptToken, result: Result<(), String>) {
-        let is_newest = self.is_newest(token);
+        let (is_newest, someone_leaves) = (self.is_newest(token), self.leaving().next().is_some());
         let Stage::Deployed(deployed) = &mut self.stage else { return };
         let Some(purpose) = deployed.asked.take_if(|_| is_newest) else { return };
         let not_before = self.now.saturating_add(self.config.scale_up_pause);
         match (purpose, result) {
             _ if self.stopping => self.answer_rescale(Err("the job is stopping".to_owned())),
+            (Purpose::ScaleUp | Purpose::Leave, Ok(())) if someone_leaves => self.redeploy_without(),
+            // They are gone.
+            (Purpose::Leave, Ok(())) => {}
+            (Purpose::Leave, Err(why)) => self.leave_failed(why),
             (Purpose::ScaleUp, Ok(())) => {
                 // The slots may be gone again.
                 let (current, possible) = (self.parallelism(), self.layout(self.ceiling()).0.parallelism());
@@ -121,8 +125,8 @@ impl JobMaster {
         self.redeploy(parallelism.count(), &format!("the job was rescaled to {parallelism} workers"));
     }
 
-    /// Ends the attempt in order to go on with another parallelism, of which `worth` is worth waiting for.
-    fn redeploy(&mut self, worth: u32, why: &str) {
+    /// Ends the attempt in order to go on in another way, with a parallelism of which `worth` is worth waiting for.
+    pub(super) fn redeploy(&mut self, worth: u32, why: &str) {
         self.abort_newest(why);
         let (since, not_before) = (self.now, self.now);
         self.stage = Stage::Waiting(Waiting { since, not_before, worth: Some(worth), error: None });
@@ -156,7 +160,7 @@ impl JobMaster {
         }
     }
 
-    fn parallelism(&self) -> u32 {
+    pub(super) fn parallelism(&self) -> u32 {
         self.newest.as_ref().map_or(0, Deployment::parallelism)
     }
 }

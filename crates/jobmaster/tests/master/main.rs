@@ -2,6 +2,7 @@
 
 mod failures;
 mod leaders;
+mod leaving;
 mod scaling;
 mod slots;
 mod story;

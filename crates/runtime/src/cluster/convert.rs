@@ -147,6 +147,7 @@ pub(super) fn said(notice: Notice) -> Result<Said> {
     Ok(match notice {
         Notice::Task { token, event } => Said::Task { attempt: token.0, event: event_out(event)? },
         Notice::Released { token } => Said::Released { attempt: token.0 },
+        Notice::Leaving => Said::Leaving {},
     })
 }
 
@@ -155,6 +156,7 @@ pub(super) fn notice(said: Said) -> Result<Notice> {
     Ok(match said {
         Said::Task { attempt, event } => Notice::Task { token: AttemptToken(attempt), event: event_in(event)? },
         Said::Released { attempt } => Notice::Released { token: AttemptToken(attempt) },
+        Said::Leaving {} => Notice::Leaving,
     })
 }
 
@@ -418,7 +420,7 @@ mod tests {
             TaskEvent::WorkerDone { worker: 3 },
         ];
         let task_notices = events.into_iter().map(|event| Notice::Task { token: TOKEN, event });
-        for sent in task_notices.chain([Notice::Released { token: TOKEN }]) {
+        for sent in task_notices.chain([Notice::Released { token: TOKEN }, Notice::Leaving]) {
             // An error arrives with its words and not with its sources.
             let words = format!("{sent:?}");
             assert_eq!(format!("{:?}", notice(said(sent).unwrap()).unwrap()), words);

@@ -3,6 +3,10 @@
 //! While nobody leads, its part of the attempt goes on; but not for long if the leader fell silent, since it may live and have given the
 //! attempt up, and then two attempts would work side by side. What then happens to it is told when somebody does: the registration says how
 //! far it was when the leader before was lost, and what came since follows in its order.
+//!
+//! Told to stop, it tells the leader that it wants to leave, and does so when its part of the attempt is over: the job goes on without it
+//! from a checkpoint that was taken for that. It leaves at once if there is nothing to wait for, or if it is told again; its own impatience
+//! is another such word.
 
 use std::cell::Cell;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -65,7 +69,8 @@ pub(crate) fn work(process: &Process, role: &TaskManagerConfig) -> Result<JobEnd
     let connector = Connector::new(&network, role.job_managers.clone());
     seek_leaders(connector, sought, sender.clone(), (config.stop.clone(), Arc::clone(&config.clock)))?;
     let health = role.health.as_deref().map(|address| probed_at(address, &network)).transpose()?;
-    let mut uplink = ClusterUplink { register, seek, connection: None, untold: Vec::new(), health };
+    let leaving = Leaving { timeout: role.leave_timeout, inbox: sender.clone(), has_begun: false };
+    let mut uplink = ClusterUplink { register, seek, connection: None, untold: Vec::new(), health, leaving };
     tracing::info!(id = %id, address = uplink.register.data_address, slots = role.slots, "looking for a JobManager");
     uplink.search(None);
     let stop = sender.clone();
@@ -88,11 +93,40 @@ struct ClusterUplink {
     untold: Vec<Notice>,
     /// Where this process is probed.
     health: Option<Health>,
+    leaving: Leaving,
+}
+
+/// How this process leaves the job.
+struct Leaving {
+    /// How long it waits for the end of its part of an attempt.
+    timeout: Duration,
+    inbox: Sender<Incoming>,
+    /// Whether it was told to.
+    has_begun: bool,
+}
+
+impl Leaving {
+    /// Has this process told once more to stop, when it has waited for long enough.
+    fn set_deadline(&self) -> Result<()> {
+        let (timeout, inbox) = (self.timeout, self.inbox.clone());
+        let remind = move || {
+            std::thread::sleep(timeout);
+            // Nobody listens once it has left.
+            let _ = inbox.send(Incoming::Stop);
+        };
+        let thread = std::thread::Builder::new().name("highwater-leaving".into()).spawn(remind);
+        thread.map(drop).map_err(|error| Error::internal("cannot start a thread").with_source(error))
+    }
 }
 
 impl ClusterUplink {
     fn set_ready(&self, is_ready: bool) {
         self.health.iter().for_each(|health| health.set_ready(is_ready));
+    }
+
+    fn leave(&self) -> Result<(), Left> {
+        tracing::info!("leaving the job, which goes on without this process");
+        Err(Left::OnRequest)
     }
 
     fn search(&mut self, held: Option<&Held>) {
@@ -115,13 +149,17 @@ impl Uplink for ClusterUplink {
             }
             return Ok(());
         };
+        let is_over = matches!(notice, Notice::Released { .. });
         let said = convert::said(notice).map_err(Left::JobFailed)?;
         // If it was not told, the loss of the leader comes next, and the registration with the next one says it.
         let _ = connection.notices.send(said);
-        Ok(())
+        if is_over && self.leaving.has_begun { self.leave() } else { Ok(()) }
     }
 
     fn lost(&mut self, error: Error, held: Option<&Held>) -> Result<(), Left> {
+        if self.leaving.has_begun {
+            return self.leave();
+        }
         tracing::warn!(%error, attempt_goes_on = held.is_some(), "looking for a JobManager that leads");
         self.search(held);
         Ok(())
@@ -134,9 +172,16 @@ impl Uplink for ClusterUplink {
         std::mem::take(&mut self.untold).into_iter().try_for_each(|notice| self.tell(notice))
     }
 
-    fn stop(&mut self) -> Result<(), Left> {
-        tracing::info!("leaving the job, which goes on without this process");
-        Err(Left::OnRequest)
+    fn stop(&mut self, has_part: bool) -> Result<(), Left> {
+        let is_told_again = std::mem::replace(&mut self.leaving.has_begun, true);
+        let has_leader = self.connection.is_some();
+        if is_told_again || !has_part || !has_leader || self.leaving.timeout.is_zero() {
+            return self.leave();
+        }
+        tracing::info!(at_most = ?self.leaving.timeout, "waiting until the job can go on without this process");
+        self.set_ready(false);
+        self.leaving.set_deadline().map_err(Left::JobFailed)?;
+        self.tell(Notice::Leaving)
     }
 }
 
@@ -152,6 +197,8 @@ fn probed_at(address: &str, network: &Network) -> Result<Health> {
 fn matters_later(notice: &Notice) -> bool {
     match notice {
         Notice::Released { .. } => true,
+        // Without a leader it leaves at once.
+        Notice::Leaving => false,
         Notice::Task { event, .. } => match event {
             TaskEvent::Restored { .. }
             | TaskEvent::Ready { .. }

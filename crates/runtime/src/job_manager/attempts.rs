@@ -202,7 +202,10 @@ impl<'a> JobManager<'a> {
                 self.process.config.status().restarting(why);
                 tracing::warn!("{notice}");
             }
-            Notice::FewerWorkers { .. } | Notice::KeptApart { .. } | Notice::ScaleUpFailed { .. } => {
+            Notice::FewerWorkers { .. }
+            | Notice::KeptApart { .. }
+            | Notice::LeaveFailed { .. }
+            | Notice::ScaleUpFailed { .. } => {
                 tracing::warn!("{notice}");
             }
             Notice::WaitingForSlots { .. } => {
