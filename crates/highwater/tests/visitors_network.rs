@@ -9,6 +9,8 @@
 
 #[path = "visitors_kill/count.rs"]
 mod count;
+#[path = "visitors_kill/hosts.rs"]
+mod hosts;
 #[path = "visitors_kill/input.rs"]
 mod input;
 #[path = "visitors_kill/job.rs"]
@@ -18,82 +20,23 @@ mod kills;
 #[path = "visitors_kill/network.rs"]
 mod network;
 
-use std::path::Path;
-use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use count::Counts;
 use highwater_testing::Random;
-use job::{Job, PATIENCE};
-use network::Network;
+use hosts::{Processes, assert_counted, goes_on};
+use job::Job;
+use network::{Network, had};
 
 const HOSTS: usize = 3;
 /// After how much silence the other end counts as lost.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The processes, which none outlives this.
-struct Processes(Vec<Child>);
-
-impl Drop for Processes {
-    fn drop(&mut self) {
-        for process in &mut self.0 {
-            // Of no use for one that has ended, and a panic here would hide the first.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
 /// A JobManager on the first two hosts, a TaskManager with one slot on each.
 fn start(job: &Job, network: &Network) -> Processes {
-    let job_managers: Vec<String> = (0..2).map(|host| format!("{}:7001", network.address(host))).collect();
-    let all = job_managers.join(",");
-    let mut processes = Vec::new();
-    for (host, address) in job_managers.iter().enumerate() {
-        let timeout = format!("{}s", HEARTBEAT_TIMEOUT.as_secs());
-        let beats = ["--heartbeat-interval", "200ms", "--heartbeat-timeout", &timeout];
-        let waits = ["--resource-wait", "1s", "--scale-up-pause", "0s", "--parallelism", "2"];
-        let arguments = [["jobmanager", "--listen", address.as_str()].as_slice(), &beats, &waits].concat();
-        processes.push(job.spawn_on(network.on(host), &arguments));
-    }
-    for host in 0..HOSTS {
-        let listen = format!("{}:0", network.address(host));
-        let arguments = ["taskmanager", "--jobmanager", &all, "--slots", "1", "--listen", &listen];
-        processes.push(job.spawn_on(network.on(host), &arguments));
-    }
-    Processes(processes)
-}
-
-/// Waits until a checkpoint has completed that had not begun.
-fn goes_on(job: &Job) {
-    let (began, known) = (Instant::now(), job.completed().max(job.in_progress()));
-    while job.completed() <= known {
-        assert!(began.elapsed() < PATIENCE, "no checkpoint completes:\n{}", job.last_messages());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// What a machine gave, unless it does not have it and need not.
-fn had<T>(given: Result<T, String>) -> Option<T> {
-    match given {
-        Ok(given) => Some(given),
-        Err(why) if std::env::var("HIGHWATER_NETWORK").is_ok_and(|wanted| wanted == "required") => panic!("{why}"),
-        Err(why) => {
-            println!("not tested, since this machine does not have such networks: {why}");
-            None
-        }
-    }
-}
-
-/// Waits until all of the log has been counted, and compares.
-fn assert_counted(job: &Job, log: &Path) {
-    let counts = Counts::of_log(log);
-    let began = Instant::now();
-    while job.visible("").lines().count() as u64 != counts.requests() {
-        assert!(began.elapsed() < PATIENCE, "not all is visible:\n{}", job.last_messages());
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    Counts::of_results(&job.visible("")).assert_equals(&counts);
+    let timeout = format!("{}s", HEARTBEAT_TIMEOUT.as_secs());
+    let beats = ["--heartbeat-interval", "200ms", "--heartbeat-timeout", &timeout];
+    let options = [beats.as_slice(), &["--resource-wait", "1s", "--parallelism", "2"]].concat();
+    hosts::start(job, network, 0..2, 0..HOSTS, &options)
 }
 
 #[test]

@@ -22,9 +22,13 @@ pub enum Part {
     TaskManager,
 }
 
+/// Starts a process of a part, with its index in it and its arguments.
+type Start<'a> = dyn Fn(Part, usize, &[&str]) -> Child + 'a;
+
 /// The processes of a job. None outlives it.
 pub struct Cluster<'a> {
     job: &'a Job,
+    start: Box<Start<'a>>,
     /// Where each JobManager listens.
     addresses: Vec<String>,
     job_managers: Vec<Child>,
@@ -34,8 +38,18 @@ pub struct Cluster<'a> {
 impl<'a> Cluster<'a> {
     /// Starts so many of each, with one slot in each TaskManager.
     pub fn start(job: &'a Job, job_managers: usize, task_managers: usize) -> Self {
-        let addresses = free_addresses(job_managers);
-        let mut cluster = Cluster { job, addresses, job_managers: Vec::new(), task_managers: Vec::new() };
+        Self::start_by(job, job_managers, task_managers, |_, _, arguments| job.spawn(arguments))
+    }
+
+    /// The same, each process by `start`, as [`Start`] says.
+    pub fn start_by(
+        job: &'a Job,
+        job_managers: usize,
+        task_managers: usize,
+        start: impl Fn(Part, usize, &[&str]) -> Child + 'a,
+    ) -> Self {
+        let (addresses, start) = (free_addresses(job_managers), Box::new(start));
+        let mut cluster = Cluster { job, start, addresses, job_managers: Vec::new(), task_managers: Vec::new() };
         cluster.job_managers = (0..job_managers).map(|index| cluster.spawn(Part::JobManager, index)).collect();
         cluster.task_managers = (0..task_managers).map(|index| cluster.spawn(Part::TaskManager, index)).collect();
         cluster
@@ -46,11 +60,11 @@ impl<'a> Cluster<'a> {
         match part {
             Part::JobManager => {
                 let address = self.addresses[index].as_str();
-                self.job.spawn(&["jobmanager", "--listen", address, "--scale-up-pause", "0s"])
+                (self.start)(part, index, &["jobmanager", "--listen", address, "--scale-up-pause", "0s"])
             }
             Part::TaskManager => {
                 let place = ["--slots", "1", "--listen", "127.0.0.1:0"];
-                self.job.spawn(&[["taskmanager", "--jobmanager", all.as_str()].as_slice(), &place].concat())
+                (self.start)(part, index, &[["taskmanager", "--jobmanager", all.as_str()].as_slice(), &place].concat())
             }
         }
     }
@@ -77,8 +91,7 @@ impl<'a> Cluster<'a> {
 
     /// Which JobManager leads: the last that has said so.
     pub fn leader(&self) -> usize {
-        let said = self.job.messages();
-        let last = said.lines().rev().find(|line| line.contains("this JobManager leads ")).expect("one leads");
+        let last = self.job.leaders().pop().expect("one leads");
         let leads = |address: &String| last.contains(address.as_str());
         self.addresses.iter().position(leads).unwrap_or_else(|| panic!("{last}"))
     }

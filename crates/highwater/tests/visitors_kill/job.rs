@@ -47,6 +47,11 @@ impl Job {
         }
     }
 
+    /// With its checkpoints where this URI says. What looks at a folder of them finds none.
+    pub fn with_checkpoints_at(self, uri: &str) -> Self {
+        Job { checkpoints: uri.into(), ..self }
+    }
+
     /// Starts it in one process.
     pub fn start(&self, workers: usize) -> Run<'_> {
         Run { job: self, process: self.spawn(&["--workers", &workers.to_string()]) }
@@ -112,6 +117,21 @@ impl Job {
     /// What the processes have said.
     pub fn messages(&self) -> String {
         fs::read_to_string(&self.messages).unwrap_or_default()
+    }
+
+    /// The checkpoints that count, in the order in which a leader has said so.
+    pub fn counted(&self) -> Vec<u64> {
+        let said = self.messages();
+        said.lines()
+            .filter(|line| line.contains(" checkpoint completed "))
+            .map(|line| number(line, "checkpoint"))
+            .collect()
+    }
+
+    /// What JobManagers have said as they began to lead, each with its token and its address.
+    pub fn leaders(&self) -> Vec<String> {
+        let said = self.messages();
+        said.lines().filter(|line| line.contains("this JobManager leads job=")).map(String::from).collect()
     }
 
     /// The last of it, for a failure.
@@ -193,6 +213,12 @@ fn program(example: &str) -> PathBuf {
     let program = profile.join("examples").join(format!("{example}{}", std::env::consts::EXE_SUFFIX));
     assert!(program.exists(), "{} is missing: cargo build --example {example}", program.display());
     program
+}
+
+/// The number that a line gives as `name`.
+pub fn number(line: &str, name: &str) -> u64 {
+    let value = line.split_once(&format!(" {name}=")).map(|(_, rest)| rest.split(' ').next().unwrap_or(rest));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number {name} in {line:?}"))
 }
 
 /// Addresses on this machine that nobody listens on.

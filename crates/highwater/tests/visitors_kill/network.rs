@@ -91,6 +91,18 @@ impl Drop for Network {
     }
 }
 
+/// What a machine gave, unless it does not have it and need not.
+pub fn had<T>(given: Result<T, String>) -> Option<T> {
+    match given {
+        Ok(given) => Some(given),
+        Err(why) if std::env::var("HIGHWATER_NETWORK").is_ok_and(|wanted| wanted == "required") => panic!("{why}"),
+        Err(why) => {
+            println!("not tested, since this machine does not have such networks: {why}");
+            None
+        }
+    }
+}
+
 /// Runs `ip` with these arguments.
 fn ip(arguments: &str) -> Result<(), String> {
     run("ip", arguments).map(drop)
