@@ -11,6 +11,12 @@ mod cluster;
 #[path = "visitors_kill/count.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod count;
+#[cfg(target_os = "linux")]
+#[path = "services/cut_off.rs"]
+mod cut_off;
+#[cfg(target_os = "linux")]
+#[path = "visitors_kill/hosts.rs"]
+mod hosts;
 #[path = "visitors_kill/input.rs"]
 mod input;
 #[path = "visitors_kill/job.rs"]
@@ -23,6 +29,10 @@ mod jobs;
 mod kills;
 #[path = "services/leaders.rs"]
 mod leaders;
+#[cfg(target_os = "linux")]
+#[path = "visitors_kill/network.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod network;
 #[path = "engine/support.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod support;

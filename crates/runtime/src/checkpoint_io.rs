@@ -1,8 +1,8 @@
 //! What the coordinator commands and only storage can do, on a thread of its own: the driver never waits for a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use highwater_checkpoint::{Event, Metadata, SnapshotKind};
@@ -12,7 +12,7 @@ use highwater_storage::layout::savepoint_name;
 use highwater_storage::{JobStore, Outcome, SnapshotDir};
 
 use crate::cluster::Ledger;
-use crate::control::Signal;
+use crate::control::{Signal, lock};
 use crate::savepoint::{location_of, open_target};
 
 /// One piece of work, done in the order given.
@@ -43,7 +43,11 @@ pub(crate) enum Work {
 pub(crate) struct CheckpointIo {
     work: Option<Sender<Work>>,
     thread: Option<JoinHandle<()>>,
+    signals: Signals,
 }
+
+/// Where outcomes go, for as long as somebody wants them.
+type Signals = Arc<Mutex<Option<Sender<Signal>>>>;
 
 impl CheckpointIo {
     /// Starts the thread; outcomes go to `signals`.
@@ -58,12 +62,22 @@ impl CheckpointIo {
         signals: Sender<Signal>,
     ) -> Result<Self> {
         let (work, todo) = channel::<Work>();
+        let signals = Arc::new(Mutex::new(Some(signals)));
+        let listener = Arc::clone(&signals);
         let thread = std::thread::Builder::new()
             .name("highwater-checkpoints".into())
             .spawn(move || {
                 let savepoints = BTreeMap::new();
-                let mut io =
-                    Io { job, store, ledger, clock, signals, savepoints, pins: Vec::new(), undiscarded: false };
+                let mut io = Io {
+                    job,
+                    store,
+                    ledger,
+                    clock,
+                    signals: listener,
+                    savepoints,
+                    pins: Vec::new(),
+                    undiscarded: false,
+                };
                 for work in todo {
                     if let Some(event) = io.carry_out(work) {
                         io.tell(Signal::Storage(event));
@@ -71,7 +85,7 @@ impl CheckpointIo {
                 }
             })
             .map_err(|error| Error::internal("cannot start the checkpoint thread").with_source(error))?;
-        Ok(CheckpointIo { work: Some(work), thread: Some(thread) })
+        Ok(CheckpointIo { work: Some(work), thread: Some(thread), signals })
     }
 
     /// Has `work` done.
@@ -80,6 +94,14 @@ impl CheckpointIo {
             // The thread ends only when this sender is dropped.
             let _ = sender.send(work);
         }
+    }
+
+    /// What was asked for is still done, and nobody waits for it or hears of it: for who leads no longer, perhaps because the storage
+    /// does not answer. Others may lead meanwhile, so that it does no harm however late it is done.
+    pub fn let_go(&mut self) {
+        *lock(&self.signals) = None;
+        self.work = None;
+        self.thread = None;
     }
 }
 
@@ -99,7 +121,7 @@ struct Io {
     /// Where it is made known what counts, if others may lead after this process.
     ledger: Option<Arc<Ledger>>,
     clock: Arc<dyn Clock>,
-    signals: Sender<Signal>,
+    signals: Signals,
     /// The folders of the savepoints of this attempt.
     savepoints: BTreeMap<CheckpointId, SnapshotDir>,
     /// Folders of checkpoints that hold nothing but the ids of savepoints.
@@ -148,8 +170,10 @@ impl Io {
     }
 
     fn tell(&self, signal: Signal) {
-        // The driver may have ended the attempt meanwhile.
-        let _ = self.signals.send(signal);
+        if let Some(signals) = &*lock(&self.signals) {
+            // The driver may have ended the attempt meanwhile.
+            let _ = signals.send(signal);
+        }
     }
 
     /// Whether no other leader uses the id of a checkpoint.

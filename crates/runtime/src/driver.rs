@@ -147,6 +147,14 @@ impl Driver<'_> {
         self.answer_the_rest(end);
     }
 
+    /// The attempt is another leader's: as [`end`](Self::end), and whatever the storage still has to do, nobody waits for it.
+    pub fn let_go(&mut self, end: &End) {
+        self.end(end);
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.io.let_go();
+        }
+    }
+
     fn handle_task(&mut self, event: TaskEvent) -> Result<Option<End>> {
         match event {
             TaskEvent::Restored { worker } => {

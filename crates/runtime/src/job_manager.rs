@@ -171,8 +171,12 @@ impl<'a> JobManager<'a> {
         config.client.connect(None);
         let told = match &result {
             Ok(Term::Over(end)) => Ok(*end),
-            Ok(Term::Revoked { .. } | Term::Left | Term::Unable(_)) => {
-                self.leave();
+            Ok(Term::Left) => {
+                self.leave(Driver::end);
+                return result;
+            }
+            Ok(Term::Revoked { .. } | Term::Unable(_)) => {
+                self.leave(Driver::let_go);
                 return result;
             }
             Err(error) => Err((error.kind(), error.to_string())),
@@ -192,10 +196,10 @@ impl<'a> JobManager<'a> {
     }
 
     /// Drops what this process has of the attempt, and tells nobody.
-    fn leave(&mut self) {
+    fn leave(&mut self, end: impl FnOnce(&mut Driver<'a>, &End)) {
         self.preparing = None;
         if let Some(mut attempt) = self.attempt.take() {
-            attempt.driver.end(&End::Aborted("this JobManager leads no longer: ask again".to_owned()));
+            end(&mut attempt.driver, &End::Aborted("this JobManager leads no longer: ask again".to_owned()));
         }
         self.process.config.status().deployed(None);
     }

@@ -26,7 +26,8 @@ pub fn up(starting: &mut Starting<'_>) -> Result<Variables, String> {
     create_dir(&dir.join("data").join(BUCKET))?;
     let port = free_port()?;
     let address = format!("127.0.0.1:{port}");
-    let mut server = Command::new(target.join("debug/highwater-s3-server"));
+    let program = target.join("debug/highwater-s3-server");
+    let mut server = Command::new(&program);
     server.arg(dir.join("data")).arg(&address).env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
     let process = Process::start("server", &mut server, starting.lifetime, &dir.join("log"))?;
     starting.service.processes.push(process);
@@ -39,6 +40,8 @@ pub fn up(starting: &mut Starting<'_>) -> Result<Variables, String> {
     }
     Ok(vec![
         ("HIGHWATER_TEST_S3", format!("http://{address}")),
+        // For tests that start an S3 server of their own.
+        ("HIGHWATER_TEST_S3_PROGRAM", program.display().to_string()),
         ("AWS_ACCESS_KEY_ID", KEY.to_string()),
         ("AWS_SECRET_ACCESS_KEY", SECRET.to_string()),
     ])

@@ -1,7 +1,9 @@
 //! The log that is read: generated from a seed, or given by the user.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use highwater_testing::Random;
 
@@ -11,12 +13,45 @@ pub fn write(path: &Path, random: &mut Random, lines: usize, clients: usize) {
         Ok(given) => repeated(&given, lines),
         Err(_) => generated(random, lines, clients),
     };
-    std::fs::write(path, text).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// A log that grows while it is read.
+pub struct Growing {
+    path: PathBuf,
+    rest: Vec<u8>,
+    portion: usize,
+}
+
+impl Growing {
+    /// One of at least `lines` lines in the end, as [`write`] writes it, with the first of so many portions.
+    pub fn new(path: &Path, random: &mut Random, lines: usize, clients: usize, portions: usize) -> Self {
+        write(path, random, lines, clients);
+        let rest = fs::read(path).unwrap();
+        fs::write(path, "").unwrap();
+        let portion = rest.len().div_ceil(portions);
+        let mut growing = Growing { path: path.into(), rest, portion };
+        growing.grow();
+        growing
+    }
+
+    /// Another portion is written, which may begin and end within a line.
+    pub fn grow(&mut self) {
+        assert!(!self.rest.is_empty(), "there are no more portions");
+        let rest = self.rest.split_off(self.portion.min(self.rest.len()));
+        let mut log = OpenOptions::new().append(true).open(&self.path).unwrap();
+        io::Write::write_all(&mut log, &std::mem::replace(&mut self.rest, rest)).unwrap();
+    }
+
+    /// All that is left is written.
+    pub fn complete(mut self) {
+        self.portion = self.rest.len();
+        self.grow();
+    }
 }
 
 fn repeated(given: &str, lines: usize) -> Vec<u8> {
-    let mut once =
-        std::fs::read(given).unwrap_or_else(|error| panic!("cannot read HIGHWATER_ACCESS_LOG={given}: {error}"));
+    let mut once = fs::read(given).unwrap_or_else(|error| panic!("cannot read HIGHWATER_ACCESS_LOG={given}: {error}"));
     if !once.ends_with(b"\n") {
         once.push(b'\n');
     }

@@ -118,9 +118,13 @@ impl Manager<'_> {
             writer: 0,
         };
         let (service, events) = HaService::start(Arc::clone(&self.store), contender, Arc::clone(&config.clock))?;
-        let signals = self.signals.clone();
+        let (signals, desk) = (self.signals.clone(), Arc::clone(&self.desk));
         let pass_on = move || {
             for event in events {
+                if let LeadershipEvent::Revoked { .. } = event {
+                    // Here, because who led may be waiting for a storage that does not answer: the next leader needs them.
+                    desk.follow(None);
+                }
                 if signals.send(Signal::Leadership(event)).is_err() {
                     return;
                 }
