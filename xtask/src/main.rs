@@ -31,7 +31,8 @@ Usage: cargo xtask <command>
 
 Commands:
   test     install what is missing, then check format, lints, tests, docs and the README's commands
-  setup    install what is missing: the rustup components rustfmt and clippy, and on Debian RocksDB and libclang
+  setup    install what is missing: the rustup components rustfmt and clippy, and on Debian RocksDB, libclang
+           and libfaketime
   services up|down|status [name]
            servers that tests need, hdfs and s3: install and start them, stop them, tell how they are
   simulate whole clusters in one thread, with everything that can go wrong drawn from a seed

@@ -11,7 +11,9 @@ use crate::{apt, child};
 const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
 
 /// Packages of Debian and its kin: RocksDB, and the library with which its interface is read.
-const PACKAGES: [&str; 2] = ["librocksdb-dev", "libclang-dev"];
+const ROCKSDB: [&str; 2] = ["librocksdb-dev", "libclang-dev"];
+/// With which tests have clocks that jump.
+const FAKETIME: &str = "libfaketime";
 
 /// Where systems keep libraries.
 const LIB_DIRS: [&str; 6] = [
@@ -26,6 +28,7 @@ const LIB_DIRS: [&str; 6] = [
 /// Installs what is missing.
 pub fn run(root: &Path) -> Result<(), String> {
     components(root)?;
+    packages(&[FAKETIME], root)?;
     rocksdb(root)
 }
 
@@ -39,17 +42,27 @@ pub fn rocksdb_lib_dir() -> Option<PathBuf> {
 
 /// Installs RocksDB if it is missing.
 pub fn rocksdb(root: &Path) -> Result<(), String> {
-    let is_debian = succeeds(child::command("dpkg", root).arg("--version"));
-    let missing = |package: &&str| !succeeds(child::command("dpkg", root).args(["--status", package]));
-    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| is_debian && missing(package)).collect();
-    if !missing.is_empty() {
-        apt::install(&missing, root)?;
-    }
+    packages(&ROCKSDB, root)?;
     rocksdb_lib_dir().map(|_| ()).ok_or_else(|| {
         "there is no librocksdb: install RocksDB (7.8 or newer) with its headers, and libclang, and name the folder \
          of the library with ROCKSDB_LIB_DIR"
             .to_owned()
     })
+}
+
+/// Whether packages can be installed here.
+pub fn is_debian(root: &Path) -> bool {
+    succeeds(child::command("dpkg", root).arg("--version"))
+}
+
+/// Installs packages that are missing, on Debian and its kin.
+fn packages(names: &[&str], root: &Path) -> Result<(), String> {
+    let missing = |package: &&&str| !succeeds(child::command("dpkg", root).args(["--status", package]));
+    let missing: Vec<&str> = names.iter().filter(missing).copied().collect();
+    if !is_debian(root) || missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&missing, root)
 }
 
 fn components(root: &Path) -> Result<(), String> {
