@@ -50,6 +50,7 @@ pub struct Status {
 pub enum Notice {
     Register { id: TaskManagerId, slots: u32, holds: Option<Status> },
     Heartbeat,
+    Leaving,
     Started { token: AttemptToken },
     Failed { token: AttemptToken, kind: ErrorKind, unreachable: Vec<(TaskManagerId, TaskManagerId)> },
     Released { token: AttemptToken },

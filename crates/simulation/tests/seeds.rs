@@ -16,7 +16,7 @@ fn run_all(seeds: std::ops::Range<u64>) {
     println!("{seen:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let Seen { attached, rescaled, taken_to_redeploy, not_recorded, stashed, held_back, misread, .. } = seen;
-    let Seen { savepoints, stopped, cancelled, never_ran, .. } = seen;
+    let Seen { left, savepoints, stopped, cancelled, never_ran, .. } = seen;
     for (what, count) in [
         ("attempts attached", attached),
         ("jobs rescaled", rescaled),
@@ -25,6 +25,7 @@ fn run_all(seeds: std::ops::Range<u64>) {
         ("records in a stash", stashed),
         ("sources held back", held_back),
         ("checkpoints that were damaged on their way", misread),
+        ("TaskManagers that were let go", left),
         ("savepoints", savepoints),
         ("jobs stopped", stopped),
         ("jobs cancelled", cancelled),

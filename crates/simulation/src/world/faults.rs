@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     NewTaskManager,
     SlowSinks(usize),
     Rescale,
+    /// A TaskManager is told to stop.
+    Leave(usize),
     Savepoint,
     Stop(Stopping),
     Cancel,
@@ -58,7 +60,7 @@ impl World {
         let task_manager = random.up_to(self.task_managers.len() - 1);
         let other = (task_manager + 1 + random.up_to(self.task_managers.len() - 2)) % self.task_managers.len();
         let job_manager = random.up_to(self.job_managers.len() - 1);
-        match random.up_to(20) {
+        match random.up_to(22) {
             0..=2 => Fault::KillTaskManager(task_manager),
             3..=4 => Fault::KillJobManager(job_manager),
             5 => Fault::FreezeTaskManager(task_manager),
@@ -73,6 +75,7 @@ impl World {
             14 => Fault::PowerCut(task_manager),
             15..=16 => Fault::SlowSinks(task_manager),
             17..=18 => Fault::Savepoint,
+            19..=20 => Fault::Leave(task_manager),
             _ => Fault::Rescale,
         }
     }
@@ -132,6 +135,7 @@ impl World {
                     world.decide(at, Event::Rescale { request: RequestId(0), parallelism });
                 });
             }
+            Fault::Leave(index) => self.leave(index),
             Fault::Savepoint => self.ask_leaders(Self::take_savepoint),
             Fault::Stop(stopping) => {
                 self.ask_leaders(|world, at| world.stop(at, stopping));
@@ -149,7 +153,13 @@ impl World {
     pub fn mend(&mut self, fault: Fault) {
         match fault {
             Fault::KillTaskManager(index) if !self.task_managers[index].power_cut => self.restart_task_manager(index),
-            Fault::KillTaskManager(_) | Fault::PowerCut(_) => {}
+            Fault::Leave(index) if !self.task_managers[index].power_cut => {
+                if self.task_managers[index].alive {
+                    self.kill_task_manager(index);
+                }
+                self.restart_task_manager(index);
+            }
+            Fault::KillTaskManager(_) | Fault::Leave(_) | Fault::PowerCut(_) => {}
             Fault::KillJobManager(index) => self.restart_job_manager(index),
             Fault::CutLeader(task_manager, job_manager) => {
                 self.network.mend((Role::TaskManager, task_manager), (Role::JobManager, job_manager));

@@ -158,6 +158,7 @@ impl World {
         match notice {
             Notice::Register { .. } => {}
             Notice::Heartbeat => self.decide(at, Event::Heartbeat { id }),
+            Notice::Leaving => self.decide(at, Event::Leaving { id }),
             Notice::Failed { token, kind, unreachable } => {
                 self.task_failed(at, token, Error::new(kind, "a task failed"), unreachable);
             }

@@ -33,6 +33,8 @@ pub struct Seen {
     pub held_back: u64,
     /// Checkpoints that were damaged on their way to a reader.
     pub misread: u64,
+    /// TaskManagers that were told to stop, and were let go.
+    pub left: u64,
     /// Parts of attempts that were dropped because the leader fell silent and no other came.
     pub dropped_alone: u64,
     /// Savepoints that were taken.
@@ -62,6 +64,7 @@ impl AddAssign for Seen {
         self.stashed += other.stashed;
         self.held_back += other.held_back;
         self.misread += other.misread;
+        self.left += other.left;
         self.dropped_alone += other.dropped_alone;
         self.savepoints += other.savepoints;
         self.finished += other.finished;

@@ -33,6 +33,8 @@ pub(crate) struct TaskManager {
     connection: Option<usize>,
     registered: bool,
     heard: Duration,
+    /// It was told to stop, and goes once its part is over.
+    is_leaving: bool,
     /// When it drops its part, unless a leader comes: the last one fell silent, and may have given it up.
     alone_at: Option<Duration>,
     ticks: u64,
@@ -193,6 +195,9 @@ impl World {
         if it.connection == Some(connection) {
             it.connection = None;
             it.registered = false;
+            if it.is_leaving {
+                self.kill_task_manager(at.index);
+            }
         }
     }
 
@@ -468,6 +473,10 @@ impl World {
             it.part = None;
             it.early.retain(|data| data.token > token);
             self.say_to_leader(at, Notice::Released { token });
+            if self.it(at).is_leaving {
+                self.seen.left += 1;
+                self.kill_task_manager(at.index);
+            }
         }
     }
 
@@ -477,6 +486,20 @@ impl World {
         if has_part && !mended {
             let unreachable = if unreachable { vec![(id_of(at), id_of(peer))] } else { Vec::new() };
             self.fail_part(at, ErrorKind::Cluster, unreachable);
+        }
+    }
+
+    /// It is told to stop: with a part of an attempt it asks its leader to be let go, and waits for that until the end of its patience.
+    pub fn leave(&mut self, index: usize) {
+        let at = self.task_manager(index);
+        let it = self.it(at);
+        let waits = it.alive && it.registered && it.part.is_some();
+        it.is_leaving = waits;
+        self.engine.say(format_args!("{at:?} is told to stop, and waits: {waits}"));
+        if waits {
+            self.say_to_leader(at, Notice::Leaving);
+        } else if self.it(at).alive {
+            self.kill_task_manager(index);
         }
     }
 
@@ -538,6 +561,7 @@ impl TaskManager {
             connection: None,
             registered: false,
             heard: Duration::ZERO,
+            is_leaving: false,
             alone_at: None,
             ticks: 0,
             next: 0,
