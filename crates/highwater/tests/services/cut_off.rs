@@ -56,7 +56,7 @@ fn serve_s3(network: &Network, folder: &Path) -> Processes {
 }
 
 /// An etcd with its data in `folder`, started by `enter`.
-fn serve_etcd(mut enter: Command, folder: &Path, client: &str, peer: &str) -> Processes {
+pub fn serve_etcd(mut enter: Command, folder: &Path, client: &str, peer: &str) -> Processes {
     let [client, peer] = [client, peer].map(|address| format!("http://{address}"));
     enter.args(["--name", "test", "--data-dir"]).arg(folder.join("etcd"));
     enter.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
