@@ -34,7 +34,7 @@ Commands:
   setup    install what is missing: the rustup components rustfmt and clippy, and on Debian RocksDB, libclang
            and libfaketime
   services up|down|status [name]
-           servers that tests need, hdfs and s3: install and start them, stop them, tell how they are
+           servers that tests need, hdfs, s3 and etcd: install and start them, stop them, tell how they are
   simulate whole clusters in one thread, with everything that can go wrong drawn from a seed
   bench    measure the same jobs in Highwater and in another system, in turn, and compare their results
   bench recovery

@@ -234,12 +234,13 @@ impl<'a> JobManager<'a> {
 
     /// Says what the attempt starts from, and gathers what its processes have to know.
     fn start_of(&self, deployment: &Deployment, found: &Found) -> Result<Start> {
+        let (attempt, workers, task_managers) = (deployment.token, deployment.parallelism(), deployment.members.len());
         match &found.restored {
             Some(restored) => {
                 self.check_operators(restored)?;
-                tracing::info!(checkpoint = restored.path(), "restoring");
+                tracing::info!(%attempt, workers, task_managers, checkpoint = restored.path(), "restoring");
             }
-            None => tracing::info!("starting from the beginning"),
+            None => tracing::info!(%attempt, workers, task_managers, "starting from the beginning"),
         }
         let parallelism = Parallelism::new(deployment.parallelism())
             .ok_or_else(|| Error::internal("an attempt without workers was deployed"))?;
