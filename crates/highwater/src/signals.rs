@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM: the first asks the running jobs to stop with a last checkpoint, the second ends them at once.
 //!
-//! Invariant: no process outlives its second signal by more than [`GRACE`], whatever it waits for: a storage, a lock, user code. A job
+//! Invariant: no process outlives its second signal by more than three seconds, whatever it waits for: a storage, a lock, user code. A job
 //! that has not begun to listen has nothing to stop well, and so ends with the first.
 
 use std::sync::{Condvar, LazyLock, Mutex, OnceLock, PoisonError};
